@@ -1,0 +1,1 @@
+"""The numbered migrations of room history: the tag catalogue."""
