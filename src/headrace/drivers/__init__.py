@@ -1,0 +1,7 @@
+"""Drivers: one folder a protocol, each with codec, client, simulator, manifest, strings and quality scale.
+
+Enters: a connection's settings and the points of its tags. Leaves: kernel Batches with a time and a quality
+on every point, and the results of writes. May import: kernel. Drivers do not import each other.
+
+Built-ins and strangers come through the same door, the entry points `headrace.drivers`.
+"""

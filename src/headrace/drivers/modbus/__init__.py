@@ -1,0 +1,1 @@
+"""Modbus TCP, RTU over TCP and RTU over a serial line."""
