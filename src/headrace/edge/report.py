@@ -200,8 +200,8 @@ class _State:
             return np.asarray(values != last, np.bool_)
         if self._kind is Kind.F64:
             with np.errstate(invalid="ignore", over="ignore"):
-                near = np.abs(values - last) <= self._band[rows]
-            return ~near & _differs(values, last)
+                far = ~(np.abs(values - last) <= self._band[rows])
+            return np.asarray(far, np.bool_) & _differs(values, last)
         # integers: the wrapped difference, read as unsigned, is the exact distance over the whole range
         with np.errstate(over="ignore"):
             distance = np.where(values > last, values - last, last - values).view(np.uint64)
