@@ -70,15 +70,21 @@ class Link:
         self._registrations: list[Registration] = []
         self._registering: set[asyncio.Task[None]] = set()
         self._lost: asyncio.Future[None] = self._loop.create_future()
+        self._refused: asyncio.Future[None] = self._loop.create_future()
         self._last_error: BaseException | None = None
 
     async def open(self, timeout_s: float) -> None:
         """Raises BusUnavailable where the server cannot be reached in time or refuses the user."""
+        connecting: asyncio.Future[Any] = asyncio.ensure_future(self._connect())
+        refused: asyncio.Future[Any] = self._refused  # nats-py would try the same password for ever
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._connect()
-        except TimeoutError:
-            raise self._unreachable() from None
+            await asyncio.wait({connecting, refused}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if not connecting.done():
+                raise self._unreachable()
+            connecting.result()
+        finally:
+            connecting.cancel()
+            await asyncio.gather(connecting, return_exceptions=True)
 
     @property
     def lost(self) -> asyncio.Future[None]:
@@ -174,7 +180,7 @@ class Link:
 
     def _unreachable(self) -> BusUnavailable:
         error = self._last_error
-        if isinstance(error, nats.errors.AuthorizationError) or "authoriz" in str(error).lower():
+        if error is not None and _is_refusal(error):
             return BusUnavailable("bus.denied", url=self.url)
         reason = str(error).strip() or type(error).__name__ if error else "no answer"
         return BusUnavailable("bus.unreachable", url=self.url, reason=reason)
@@ -208,6 +214,8 @@ class Link:
 
     async def _on_error(self, error: Exception) -> None:
         self._last_error = error
+        if _is_refusal(error) and not self._refused.done():
+            self._refused.set_result(None)
         log.debug("bus_client_error", error=str(error) or type(error).__name__)
 
     async def _on_disconnected(self) -> None:
@@ -226,3 +234,7 @@ class Link:
         if not self._closing and (self._reopening is None or self._reopening.done()):
             self._client = None
             self._reopening = self._loop.create_task(self._reopen())
+
+
+def _is_refusal(error: BaseException) -> bool:
+    return isinstance(error, nats.errors.AuthorizationError) or "Authorization Violation" in str(error)

@@ -36,6 +36,7 @@ _START_S = 60.0  # a large store is checked before the server answers
 _STOP_S = 5.0
 _HEALTH_EVERY_S = 2.0
 _HEALTH_FAILURES = 4
+_PING_S = 2.0
 _BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 _STEADY_S = 30.0  # a server that ran this long starts its back-off anew
 
@@ -195,7 +196,7 @@ class NatsServer:
                 pass
             try:
                 if self._probe is not None:
-                    await self._probe.ping(2.0)
+                    await self._probe.ping(_PING_S)
                 failures = 0
             except BusUnavailable as error:
                 failures += 1
