@@ -1,0 +1,138 @@
+"""A full disk, and a bus that is away: nothing acknowledged is lost, nothing is there twice, live data first."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from counting_device import CountingDevice, wait_until, write_node
+from running_node import RunningNode
+
+
+@pytest.fixture
+def device() -> Iterator[CountingDevice]:
+    started = CountingDevice(payload=58).start()
+    yield started
+    started.stop()
+
+
+def stored(node: RunningNode) -> list[int]:
+    return [value for _, value, quality in node.points("counter/count") if quality == 0]
+
+
+def assert_whole(node: RunningNode, upto: int) -> None:
+    """Every counter value from the first to `upto` exactly once, in order."""
+    found = stored(node)
+    assert found[: found.index(upto) + 1] == list(range(found[0], upto + 1))
+    assert len(found) == len(set(found))
+
+
+def bus_away(folder: Path, device: CountingDevice, seconds: float) -> None:
+    node = RunningNode(write_node(folder, device.configuration()), folder / "data").start().wait_ready()
+    try:
+        wait_until(lambda: len(stored(node)) > 5, 20, "the first rows")
+        bus = psutil.Process(node.pid("bus"))
+        bus.suspend()  # a server that hangs is worse than one that is gone: connections stay open
+        time.sleep(seconds)
+        during = max(device.served)
+        bus.resume()
+        wait_until(lambda: max(stored(node)) >= during, 60 + seconds, "the backlog's arrival")
+        after = max(device.served)
+        wait_until(lambda: max(stored(node)) >= after, 30, "live data")
+    finally:
+        node.stop()
+    assert_whole(node, after)
+
+
+@pytest.mark.fault
+def test_bus_away_for_a_moment(tmp_path: Path, device: CountingDevice) -> None:
+    bus_away(tmp_path, device, 6)
+
+
+@pytest.mark.fault
+@pytest.mark.full
+@pytest.mark.timeout(400)
+def test_bus_away_for_a_minute(tmp_path: Path, device: CountingDevice) -> None:
+    bus_away(tmp_path, device, 60)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 96 MiB of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mount.returncode:
+        pytest.skip(f"this system does not mount a tmpfs: {mount.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def full_disk(folder: Path, disk: Path, device: CountingDevice, seconds: float) -> None:
+    node = RunningNode(write_node(folder, device.configuration()), disk / "data").start().wait_ready()
+    ballast = disk / "ballast"
+    try:
+        wait_until(lambda: len(stored(node)) > 5, 20, "the first rows")
+        with ballast.open("wb") as file:
+            try:
+                while True:
+                    file.write(bytes(65536))
+                    file.flush()
+            except OSError:
+                pass  # the disk is full: that is the point
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with ballast.open("ab") as file:  # keep it full: whatever a role frees is taken again
+                try:
+                    file.write(bytes(4096))
+                except OSError:
+                    pass
+            time.sleep(0.1)
+        filled = max(device.served)
+        ballast.unlink()
+        wait_until(lambda: max(stored(node)) > filled, 90, "rows after the disk has room again")
+        after = max(device.served)
+        wait_until(lambda: max(stored(node)) >= after, 60, "live data")
+    finally:
+        node.stop()
+    found = stored(node)
+    assert len(found) == len(set(found)), "nothing is there twice"
+    lost = sorted(set(range(found[0], after + 1)) - set(found))
+    acknowledged_gap = [n for n in lost if n <= 0]
+    assert acknowledged_gap == []
+    assert lost == [], f"{len(lost)} rows lost: memory holds what the disk cannot take for this long"
+
+
+@pytest.mark.fault
+def test_full_disk_for_a_moment(tmp_path: Path, small_disk: Path, device: CountingDevice) -> None:
+    full_disk(tmp_path, small_disk, device, 6)
+
+
+@pytest.mark.fault
+@pytest.mark.full
+@pytest.mark.timeout(400)
+def test_full_disk_for_a_minute(tmp_path: Path, small_disk: Path, device: CountingDevice) -> None:
+    full_disk(tmp_path, small_disk, device, 60)
+
+
+@pytest.mark.fault
+def test_a_node_that_is_killed_starts_again_at_once(tmp_path: Path, device: CountingDevice) -> None:
+    node = RunningNode(write_node(tmp_path, device.configuration()), tmp_path / "data").start().wait_ready()
+    family = node.pids()
+    try:
+        node.kill("node")
+        wait_until(lambda: not any(psutil.pid_exists(p) for p in family), 10, "the end of its children")
+        node.start().wait_ready()
+    finally:
+        status = node.stop()
+    assert status in (0, -signal.SIGTERM)
