@@ -3,8 +3,8 @@
     python bench/path.py [--quick] [--json] [--tags 1000,10000,50000]
 
 One run starts a simulated device (a process of its own, not counted) and a node with the roles edge and
-ingest, waits for a steady state and then accounts the CPU time of edge, bus and ingest, idle time included, by
-the operating system's own counters. The peer in the same run is pymodbus reading the same registers in
+ingest, waits for a steady state and then accounts the CPU time of edge, bus and ingest, idle time included,
+by the operating system's own counters. The peer in the same run is pymodbus reading the same registers in
 124-register blocks as fast as it can and converting them, storing nothing: a generous limit for its kind.
 """
 

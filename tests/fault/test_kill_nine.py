@@ -1,5 +1,5 @@
-"""kill -9 of any one process at random moments under load: nothing that the edge had acknowledged is lost, and
-nothing is there twice."""
+"""kill -9 of any one process at random moments under load: nothing that the edge had acknowledged is lost,
+and nothing is there twice."""
 
 from __future__ import annotations
 
