@@ -5,3 +5,8 @@ on every point, and the results of writes. May import: kernel. Drivers do not im
 
 Built-ins and strangers come through the same door, the entry points `headrace.drivers`.
 """
+
+from headrace.drivers.loader import load, names
+from headrace.drivers.manifest import read_manifest
+
+__all__ = ["load", "names", "read_manifest"]

@@ -92,7 +92,7 @@ class Fault:
 OnWrite = Callable[[int, str, int, int], None]
 """(unit, area, first address, count), called after a client's write has changed the memory."""
 
-OnRead = Callable[[int, str, int, int, int], None]
+OnRead = Callable[[int, int, str, int, int], None]
 """(connection number, unit, area, first address, count), called before a client's read is answered, so that
 the memory may still be changed; no request of another client comes between the call and the answer."""
 
@@ -190,7 +190,7 @@ class Simulator:
         memory = self.units.get(unit)
         if memory is None:
             return link.no_unit(pdu)
-        if self.on_read is not None and pdu[0] <= codec.READ_INPUT and len(pdu) == 5:
+        if self.on_read is not None and pdu[0] in codec.FUNCTION_AREA and len(pdu) == 5:
             start, count = int.from_bytes(pdu[1:3], "big"), int.from_bytes(pdu[3:5], "big")
             self.on_read(link.number, unit, codec.FUNCTION_AREA[pdu[0]], start, count)
         reply = answer(
