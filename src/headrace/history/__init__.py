@@ -9,22 +9,27 @@ sealed into Parquet segments sorted by tag and time, segments are merged into la
 """
 
 from headrace.history.catalog import TagCatalog, TagSpec
+from headrace.history.export import Exported, export
+from headrace.history.fsck import Finding, Report, fsck
 from headrace.history.lastvalues import LastValues
 from headrace.history.query import AGGREGATES, Buckets, Gap, Series
 from headrace.history.reader import LevelStats, Reader, Stats
 from headrace.history.settings import HISTORY, HistorySettings
-from headrace.history.store import Appended, Store, StoreState, check_tags
+from headrace.history.store import Appended, Store, StoreState, check_tags, compact
 
 __all__ = [
     "AGGREGATES",
     "HISTORY",
     "Appended",
     "Buckets",
+    "Exported",
+    "Finding",
     "Gap",
     "HistorySettings",
     "LastValues",
     "LevelStats",
     "Reader",
+    "Report",
     "Series",
     "Stats",
     "Store",
@@ -32,4 +37,7 @@ __all__ = [
     "TagCatalog",
     "TagSpec",
     "check_tags",
+    "compact",
+    "export",
+    "fsck",
 ]

@@ -47,13 +47,18 @@ class IntervalSet:
         """How many members."""
         return sum(self._ends) - sum(self._starts) + len(self._starts)
 
+    def covers(self, first: int, last: int) -> bool:
+        """Whether all of `first`..`last` are members."""
+        at = bisect_right(self._starts, first) - 1
+        return at >= 0 and last <= self._ends[at]
+
     def overlaps(self, other: IntervalSet) -> bool:
         """Whether any member stands in both."""
-        return any(
-            first in self
-            or ((at := bisect_right(self._starts, first)) < len(self._starts) and self._starts[at] <= last)
-            for first, last in other.intervals()
-        )
+        for first, last in other.intervals():
+            at = bisect_right(self._starts, last) - 1
+            if at >= 0 and self._ends[at] >= first:
+                return True
+        return False
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, IntervalSet) and self.intervals() == other.intervals()

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headrace.history._files import NewFile
+from headrace.history.files import NewFile
 from headrace.kernel.errors import Corrupt
 from headrace.kernel.model import Batch, Kind
 
@@ -121,7 +121,7 @@ class LastTable:
     def kind(self, tag: int) -> Kind | None:
         """The kind of the tag's last point, None where it has none."""
         if 0 <= tag < len(self._time) and self._time[tag] != _NEVER:
-            return _KINDS[self._kind[tag]]
+            return _KINDS[int(self._kind[tag])]
         return None
 
     def snapshot(self) -> pa.RecordBatch:

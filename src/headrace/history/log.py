@@ -24,7 +24,7 @@ from pathlib import Path
 
 import msgspec
 
-from headrace.history._files import sync_folder, translated
+from headrace.history.files import sync_folder, translated
 from headrace.kernel.errors import Corrupt
 
 LOG_VERSION = 1

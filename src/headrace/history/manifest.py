@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from headrace.history._files import replace_file, translated
+from headrace.history.files import replace_file, translated
 from headrace.kernel.errors import Corrupt
 from headrace.kernel.model import Kind
 

@@ -182,7 +182,7 @@ def _sums(
     if kind is Kind.TEXT:
         return None
     numbers = _numbers(values).astype(np.float64, copy=False)
-    return np.add.reduceat(np.where(usable, numbers, 0.0), starts)  # type: ignore[no-any-return]
+    return np.add.reduceat(np.where(usable, numbers, 0.0), starts)
 
 
 def _table(

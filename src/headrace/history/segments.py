@@ -1,9 +1,9 @@
 """Segments: Parquet files sorted by (tag, time, arrival), so that any engine can read them.
 
-Columns are those of a Batch. Beside Parquet's own metadata the footer carries, under `headrace`, a SegmentMeta
-(MessagePack, base64) with the format version, what the name says, the header sequences of the messages in
-it, and the index: the tags and the row at which each begins. With the index one tag's points cost the row
-groups they lie in and no look at the tag column.
+Columns are those of a Batch. Beside Parquet's own metadata the footer carries, under `headrace`, a
+SegmentMeta (MessagePack, base64) with the format version, what the name says, the header sequences of the
+messages in it, and the index: the tags and the row at which each begins. With the index one tag's points
+cost the row groups they lie in and no look at the tag column.
 
 Encodings are chosen by trying them on a sample (see `_choose`). Floats are never dictionary-encoded: Parquet
 writers take all NaNs for one value there, and ours must come back bit by bit.
@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headrace.history._files import NewFile
+from headrace.history.files import NewFile
 from headrace.kernel.errors import Corrupt
 from headrace.kernel.model import Kind
 
@@ -86,7 +86,8 @@ def order_of(tags: Int32s, *times: Int64s) -> npt.NDArray[np.intp] | None:
     order = np.argsort(key, kind="stable")
     if _sorted(tags[order], [t[order] for t in times]):
         return order
-    return np.lexsort((*reversed(times), tags))
+    keys: tuple[Any, ...] = (*reversed(times), tags)
+    return np.lexsort(keys)
 
 
 def _sorted(tags: Int32s, times: Sequence[Int64s]) -> bool:

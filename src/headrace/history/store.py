@@ -20,9 +20,9 @@ import pyarrow as pa
 import structlog
 
 from headrace.history import manifest as manifests
-from headrace.history._files import TEMPORARY, sync_folder, translated
 from headrace.history._intervals import IntervalSet
 from headrace.history.compaction import Merge, Output, plan, plan_all, superseded
+from headrace.history.files import TEMPORARY, sync_folder, translated
 from headrace.history.lastvalues import LastTable, save_last
 from headrace.history.log import (
     CommitWord,
@@ -36,10 +36,10 @@ from headrace.history.log import (
 )
 from headrace.history.manifest import MINUTE, RAW, FileInfo, Manifest
 from headrace.history.rollups import rollup
-from headrace.history.segments import SegmentFile, sort_table
+from headrace.history.segments import SegmentFile, bad_segment, sort_table
 from headrace.history.settings import HistorySettings
-from headrace.kernel.clock import Clock, SystemClock
-from headrace.kernel.errors import Conflict, Corrupt, InputError, Unavailable
+from headrace.kernel.clock import NS_PER_S, Clock, SystemClock
+from headrace.kernel.errors import Conflict, Corrupt, InputError, NotFound, Unavailable
 from headrace.kernel.model import SCHEMA, Batch, Header, Kind, decode, encode
 
 _log = structlog.get_logger(__name__)
@@ -47,6 +47,7 @@ _log = structlog.get_logger(__name__)
 MAX_TAG = 1 << 24
 _LOCK_TRIES = 10
 _LOCK_PAUSE_S = 0.02
+_MERGE_PAUSE_NS = 60 * NS_PER_S
 _STREAM = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.")
 
 
@@ -106,6 +107,7 @@ class Store:
         self._last = LastTable()
         self._spare: LogWriter | None = None
         self._merge: Merge | None = None
+        self._merge_not_before = 0  # monotonic ns; after a failed merge there is a pause
         self._closed = False
 
     @classmethod
@@ -141,11 +143,14 @@ class Store:
         stream: str,
         items: Sequence[tuple[int, Header, Batch]],
         payloads: Sequence[bytes] | None = None,
+        *,
+        upto: int = 0,
     ) -> Appended:
         """Make these messages part of history; durable when it returns.
 
         `items` are (stream sequence, Header, Batch) in stream order; `payloads` their wire form, so that it
-        need not be made again. A message whose stream sequence is not beyond `position`, or whose header has
+        need not be made again. Where it succeeds, the position moves to `upto` at least, past messages that
+        are no part of history. A message whose stream sequence is not beyond `position`, or whose header has
         been seen from the same node and source, is passed over. Raises Unavailable (`history.disk_full`,
         `history.io_error`): then none of `items` is in history and the call may be repeated. Raises
         InputError (`history.bad_stream`, `history.bad_tag`).
@@ -179,6 +184,7 @@ class Store:
                     active.since = self._clock.monotonic()
             for at, header, batch in fresh:
                 self._take(active, stream, at, header, batch)
+            position = max(position, upto)
             if position > self._positions.get(stream, 0):
                 self._positions[stream] = active.positions[stream] = position
         points = sum(len(batch) for _, _, batch in fresh)
@@ -224,12 +230,7 @@ class Store:
     def due(self) -> bool:
         """Whether `maintain` has something to do now."""
         files = self._manifest.files
-        return (
-            self._seal_due()
-            or self._merge is not None
-            or bool(plan(files, self._settings))
-            or bool(self._expired(files))
-        )
+        return self._seal_due() or self._merge_due() or bool(self._expired(files))
 
     def maintain(self) -> bool:
         """One bounded step: seal the head, or merge about a million rows, or drop what is out of retention.
@@ -244,9 +245,7 @@ class Store:
                 self._seal()
             elif self._expired(self._manifest.files):
                 self._drop()
-            elif self._merge is not None or (files := plan(self._manifest.files, self._settings)):
-                if self._merge is None:
-                    self._merge = Merge(self.root, files)
+            elif self._merge_due():
                 self._merge_step()
             else:
                 return False
@@ -264,12 +263,12 @@ class Store:
             while self._merge is not None:
                 self._merge_step()
             while files := plan_all(self._manifest.files, self._settings):
-                self._merge = Merge(self.root, files)
+                self._merge_step(files)
                 while self._merge is not None:
                     self._merge_step()
 
     def close(self) -> None:
-        """Release the store. What is in the log stays there; nothing is lost or delayed by that. Idempotent."""
+        """Release the store. What is in the log stays there, to be sealed later. Idempotent."""
         with self._maintenance, self._mutex:
             if self._closed:
                 return
@@ -342,7 +341,7 @@ class Store:
             (self.root / "last" / before.last).unlink(missing_ok=True)
 
     def _rotate(self) -> None:
-        """Begin a new generation. Its file is made before the head is locked, and kept if locking in fails."""
+        """Begin a new generation. Its file is made before the head is locked."""
         if self._spare is None:
             number = self._generations[-1].writer.generation + 1
             self._spare = LogWriter.create(self.root / "log", number, self._word)
@@ -353,21 +352,33 @@ class Store:
             self._generations.append(_Generation(self._spare, self._clock.monotonic()))
             self._spare = None
 
-    def _merge_step(self) -> None:
-        merge = self._merge
-        assert merge is not None
+    def _merge_due(self) -> bool:
+        if self._merge is not None:
+            return True
+        if self._clock.monotonic() < self._merge_not_before:
+            return False
+        return bool(plan(self._manifest.files, self._settings))
+
+    def _merge_step(self, files: Sequence[FileInfo] = ()) -> None:
+        """One step of the merge under way, or the first of a new one (of `files`, or what is due)."""
         try:
             with translated(self.root):
+                if self._merge is None:
+                    self._merge = Merge(self.root, files or plan(self._manifest.files, self._settings))
+                merge = self._merge
                 made = merge.step()
                 if made is None:
                     return
                 for folder in {info.folder for info in made}:
                     sync_folder(self.root / folder)
-            gone = superseded(self._manifest.files, merge.inputs)
-            self._replace(gone, made)
-        except BaseException:
-            merge.discard()
-            self._merge = None
+            self._replace(superseded(self._manifest.files, merge.inputs), made)
+        except BaseException as error:
+            if self._merge is not None:
+                self._merge.discard()
+                self._merge = None
+            self._merge_not_before = self._clock.monotonic() + _MERGE_PAUSE_NS
+            if isinstance(error, FileNotFoundError):
+                raise bad_segment(self.root, error) from error
             raise
         self._merge = None
 
@@ -488,6 +499,18 @@ class Store:
         except (FileNotFoundError, Corrupt) as error:
             _log.warning("history_last_values_rebuilt", reason=str(error))
             return rebuild_last(self.root, self._manifest.files)
+
+
+def compact(dir: Path | str, *, settings: HistorySettings | None = None) -> None:
+    """Seal and merge everything in a store that no node has open. Raises NotFound (`history.no_store`),
+    Conflict (`history.in_use`), Corrupt, Unavailable."""
+    if manifests.load(Path(dir)) is None:
+        raise NotFound("history.no_store", path=str(dir))
+    store = Store.open(dir, settings=settings)
+    try:
+        store.compact()
+    finally:
+        store.close()
 
 
 def rebuild_last(root: Path, files: Sequence[FileInfo]) -> LastTable:
