@@ -90,9 +90,9 @@ def full_disk(folder: Path, disk: Path, device: CountingDevice, seconds: float) 
                 file.flush()
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            with ballast.open("ab") as file:  # keep it full: whatever a role frees is taken again
-                with contextlib.suppress(OSError):
-                    file.write(bytes(4096))
+            # keep it full: whatever a role frees is taken again
+            with contextlib.suppress(OSError), ballast.open("ab") as file:
+                file.write(bytes(4096))
             time.sleep(0.1)
         filled = max(device.served)
         ballast.unlink()
