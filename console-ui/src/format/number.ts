@@ -1,0 +1,95 @@
+/** Numbers as each language reads them: 万/亿 in Chinese, k/M/bn in English; process values by their range. */
+import type { Value } from '@/api/types'
+
+const SCALES: Record<string, [number, string][]> = {
+  zh: [
+    [1e12, '万亿'],
+    [1e8, '亿'],
+    [1e4, '万'],
+  ],
+  en: [
+    [1e12, 'tn'],
+    [1e9, 'bn'],
+    [1e6, 'M'],
+    [1e4, 'k'],
+  ],
+}
+const DIVISOR: Record<string, number> = { k: 1e3 }
+
+const formats = new Map<string, Intl.NumberFormat>()
+
+function grouped(value: number, lang: string, digits: number, least = 0): string {
+  const key = `${lang}/${digits}/${least}`
+  let format = formats.get(key)
+  if (format === undefined) {
+    format = new Intl.NumberFormat(lang === 'zh' ? 'zh-CN' : 'en-GB', {
+      maximumFractionDigits: digits,
+      minimumFractionDigits: least,
+    })
+    formats.set(key, format)
+  }
+  return format.format(value).replace(/^-/, '−')
+}
+
+/** A count: 9,876 in full, then 1.23 万 / 12.3k, three figures kept. */
+export function count(value: number, lang: string): string {
+  const size = Math.abs(value)
+  for (const [from, sign] of SCALES[lang] ?? []) {
+    if (size >= from) {
+      const scaled = value / (DIVISOR[sign] ?? from)
+      const digits = Math.abs(scaled) >= 100 ? 0 : Math.abs(scaled) >= 10 ? 1 : 2
+      return grouped(scaled, lang, digits) + (lang === 'zh' ? ` ${sign}` : sign)
+    }
+  }
+  return grouped(value, lang, Number.isInteger(value) ? 0 : size >= 100 ? 0 : size >= 10 ? 1 : 2)
+}
+
+/** A ratio 0..1 as a percentage; what is not quite all never rounds up to 100 %. */
+export function percent(ratio: number, lang: string): string {
+  const value = ratio * 100
+  const shown = ratio < 1 ? Math.min(Math.floor(value * 100) / 100, 99.99) : value
+  return `${grouped(shown, lang, shown >= 99 && shown < 100 ? 2 : 1)} %`
+}
+
+const BYTES = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB']
+
+export function bytes(value: number, lang: string): string {
+  let size = value
+  let step = 0
+  while (Math.abs(size) >= 1024 && step < BYTES.length - 1) {
+    size /= 1024
+    step += 1
+  }
+  return `${grouped(size, lang, step === 0 ? 0 : size >= 100 ? 0 : size >= 10 ? 1 : 2)} ${BYTES[step]}`
+}
+
+/** How many decimals a value of this range deserves: four figures of the span, at most four decimals. */
+export function decimals(low: number | null, high: number | null, value: number): number {
+  const span = low !== null && high !== null && high > low ? high - low : Math.abs(value)
+  if (span === 0) return Number.isInteger(value) ? 0 : 2
+  return Math.min(4, Math.max(0, 3 - Math.floor(Math.log10(span) + 1e-9)))
+}
+
+/** What a numeric value is, or null where it is none (text, missing, NaN as a string). */
+export function asNumber(value: Value | undefined): number | null {
+  if (typeof value === 'number') return Number.isFinite(value) ? value : null
+  if (typeof value === 'boolean') return value ? 1 : 0
+  if (typeof value === 'string' && /^-?\d+$/.test(value)) return Number(value)
+  return null
+}
+
+/** A process value without its unit. Booleans are left to the caller, who knows the words. */
+export function processValue(value: number | string, lang: string, low: number | null, high: number | null): string {
+  if (typeof value === 'string') return value
+  if (Number.isInteger(value) && (low === null || high === null || high - low > 1000)) {
+    return grouped(value, lang, 0)
+  }
+  const size = Math.abs(value)
+  if (size !== 0 && (size < 1e-4 || size >= 1e12)) return value.toExponential(3).replace('-', '−')
+  const digits = decimals(low, high, value)
+  return grouped(value, lang, digits, digits)
+}
+
+export function plain(value: number, lang: string, digits = 3): string {
+  return grouped(value, lang, digits)
+}
