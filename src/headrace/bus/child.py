@@ -59,11 +59,11 @@ async def end(process: asyncio.subprocess.Process, grace_s: float) -> None:
         await process.wait()
 
 
-def end_orphan(pid_file: Path, mark: str, grace_s: float = 5.0) -> bool:
-    """End the process that `pid_file` names if `mark` stands in its command line: a pid alone may long
+def end_orphan(pid: int, mark: str, grace_s: float = 5.0) -> bool:
+    """End the process `pid` of an earlier run if `mark` stands in its command line: a pid alone may long
     belong to somebody else. True where there was one."""
     try:
-        process = psutil.Process(int(pid_file.read_text()))
+        process = psutil.Process(pid)
         if not any(mark in part for part in process.cmdline()):
             return False
         log.warning("orphan_ended", pid=process.pid, mark=mark)
@@ -74,5 +74,5 @@ def end_orphan(pid_file: Path, mark: str, grace_s: float = 5.0) -> bool:
             process.kill()
             process.wait(grace_s)
         return True
-    except (FileNotFoundError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
+    except (ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
         return False

@@ -100,7 +100,8 @@ class NatsServer:
         for folder in (self._home, self._run, self._log.parent):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         binary = await asyncio.to_thread(find_binary)
-        await asyncio.to_thread(child.end_orphan, self._pid_file, str(self._config))
+        if (orphan := self._orphan()) > 0:
+            await asyncio.to_thread(child.end_orphan, orphan, str(self._config))
         password, last_port = self._remembered()
         port = self._free_port(last_port)
         if port != self._settings.port != 0:
@@ -219,6 +220,13 @@ class NatsServer:
         return (faults or lines or ["no output"])[-1].strip()
 
     # --- configuration ---
+
+    def _orphan(self) -> int:
+        """The pid that the last server left behind, 0 where there is none."""
+        try:
+            return int(self._pid_file.read_text())
+        except (OSError, ValueError):
+            return 0
 
     def _remembered(self) -> tuple[str, int]:
         """Password and port of the last start, so that clients that still run find the server again."""
