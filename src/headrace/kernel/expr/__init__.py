@@ -32,6 +32,7 @@ where the rest decides alone: `false && unknown` is false, `true || unknown` is 
 `bad` and `quality` of a tag are always known. Numbers follow IEEE 754: x / 0 is infinite, NaN compares false.
 """
 
+from headrace.kernel.expr._columns import NO_TIME, Column
 from headrace.kernel.expr._parser import parse
 from headrace.kernel.expr.checker import FUNCTIONS, Symbol, check, symbols_of
 from headrace.kernel.expr.errors import MAX_DEPTH, MAX_LENGTH, MAX_PARTS, ExpressionError
@@ -39,13 +40,14 @@ from headrace.kernel.expr.scalar import Point, Step, evaluate, explain
 from headrace.kernel.expr.syntax import Expression
 from headrace.kernel.expr.typed import Base, Formula, Term, Type
 from headrace.kernel.expr.units import Unit, find_unit, parse_unit
-from headrace.kernel.expr.vector import Column, Program
+from headrace.kernel.expr.vector import Program
 
 __all__ = [
     "FUNCTIONS",
     "MAX_DEPTH",
     "MAX_LENGTH",
     "MAX_PARTS",
+    "NO_TIME",
     "Base",
     "Column",
     "Expression",

@@ -13,6 +13,9 @@ from headrace.kernel.model import Batch
 
 Mask = npt.NDArray[np.bool_]
 
+NO_TIME = -(2**63)
+"""Stands in a column's `times` where the tag has had no sample yet; `time(tag)` is unknown there."""
+
 DTYPE: dict[Base, Any] = {
     Base.NUMBER: np.float64,
     Base.BOOL: np.bool_,
@@ -26,7 +29,7 @@ class Column(msgspec.Struct, frozen=True):
     """Values of one term, shape (n,): float64, bool, object (str) or int64 ns.
 
     `unknown` marks rows without a usable value (None: there are none; what `values` holds there means
-    nothing). `quality` (uint16) and `times` (UTC ns) only of inputs; None: all good, not known.
+    nothing). `quality` (uint16) and `times` (UTC ns or NO_TIME) only of inputs; None: all good, not known.
     """
 
     values: npt.NDArray[Any]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headrace.kernel.expr._columns import DTYPE, Column, Op
+from headrace.kernel.expr._columns import DTYPE, NO_TIME, Column, Op
 from headrace.kernel.expr._straight import UFUNCS, constant, rounded, scaled
 from headrace.kernel.expr.typed import Base
 from headrace.kernel.model import Quality
@@ -85,7 +85,7 @@ def _input(op: Op, column: Column, n: int) -> Masked:
         case "bad":
             return (False if unknown is None else unknown), None
         case "time":
-            return (0, True) if column.times is None else (column.times, None)
+            return (0, True) if column.times is None else (column.times, column.times == NO_TIME)
         case "good":
             good = True if column.quality is None else column.quality < 0x4000
             return (good if unknown is None else np.logical_and(good, ~unknown)), None

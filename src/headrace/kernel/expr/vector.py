@@ -19,8 +19,6 @@ from headrace.kernel.expr._straight import Straight
 from headrace.kernel.expr.scalar import combine
 from headrace.kernel.expr.typed import TAG_OPS, Formula, Term
 
-__all__ = ["Column", "Program"]
-
 
 class Program:
     """Several formulas, compiled once and run on any number of batches. Not to be shared by threads.
