@@ -280,6 +280,8 @@ class TcpEngine(Engine):
         self._counters.answers += count
         self._silent = 0
         self._stray = 0
+        if self._flying == 0:
+            self._newest = -1  # no other answer's bytes can have filled it up
 
     def _cut(self, data: bytes, at: int, now: int) -> None:
         """The frames from `at` on, one by one, whatever they are; keeps the unfinished rest."""
