@@ -97,7 +97,7 @@ class Plant:
         command = [
             sys.executable,
             "-m",
-            "headrace.cli.main",
+            "headrace.cli",
             "up",
             "-c",
             str(self.file),

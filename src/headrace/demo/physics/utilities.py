@@ -113,9 +113,9 @@ class Utilities:
         rise = cooling / flow
         if self.chiller_running:
             self.chilled = lag(self.chilled, self.chilled_setpoint + self._water.value, 90.0, dt)
-        else:  # the buffer tank of 3 m³ takes up the bath's heat until nothing flows from bath to water
+        else:  # the loop of 1 m³ takes up the bath's heat until nothing flows from bath to water
             self.chilled = min(
-                self.chilled + (cooling + 0.3 * (self.ambient - self.chilled)) / (3000.0 * 4.186) * dt, 45.0
+                self.chilled + (cooling + 0.3 * (self.ambient - self.chilled)) / (1000.0 * 4.186) * dt, 45.0
             )
         self.chilled_return = self.chilled + rise
         self.chilled_pressure = lag(self.chilled_pressure, 3.1, 2.0, dt)
