@@ -91,6 +91,7 @@ class Buffer:
         self._segments: list[Segment] = []  # by first sequence; the last may be the active one
         self._active: Segment | None = None
         self._fd = -1
+        self._lock = self._floor_fd = self._acks_fd = -1
         self._next = 1
         self._floor = 1
         self._queue: list[_Waiting] = []

@@ -58,8 +58,8 @@ def read_tags(
             columns = [(n.split("."), _reader(_type_of(n, entry))) for n in names]
             continue
         if any(cell.strip() for cell in row[len(columns) :]):
-            params = {"cells": len(row), "columns": len(columns)}
-            problems.append(Problem(f"{path.name}:{rows.line_num}", "", "edge.tags_row", params))
+            shape = {"cells": len(row), "columns": len(columns)}
+            problems.append(Problem(f"{path.name}:{rows.line_num}", "", "edge.tags_row", shape))
             continue
         yield rows.line_num, _entry(row, columns)
 
