@@ -20,6 +20,8 @@ Connect = Callable[..., Awaitable[ModbusDriver]]
 PlanOf = Callable[..., Plan]
 ByTag = Callable[[Reading], dict[int, tuple[Any, int]]]
 
+pytestmark = pytest.mark.fault
+
 POINTS = [Point(address=f"holding:{100 * i}", type=Type.F32) for i in range(5)]
 GOOD = {tag: (float(tag), 0) for tag in range(1, 6)}
 BAD = 3  # the tag whose request is struck

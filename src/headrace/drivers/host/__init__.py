@@ -119,7 +119,7 @@ class HostDriver:
             title = family.title
             if instance:
                 title = Text(f"{title.zh}（{instance}）", f"{title.en} ({instance})")
-            yield Found(metric, family.kind, {"metric": metric, "unit": family.unit}, title=title)
+            yield Found(metric, family.kind, {"metric": metric}, title=title)
 
 
 # One sample gives everything, so one request is always cheaper than two.
