@@ -114,8 +114,10 @@ def test_configuration_is_toml_and_every_point_fits(tmp_path: Path) -> None:
     trigger = f"{recording.name}/row"
     assert connection["tags"][0]["name"] == trigger
     for tag in connection["tags"]:
-        assert tag.pop("report") == {"trigger": trigger}
-        assert tag.pop("name").startswith(f"{recording.name}/")
+        name = tag.pop("name")
+        on_change = {"absolute": 0, "heartbeat": "0s"}
+        assert tag.pop("report") == (on_change if name == trigger else {"trigger": trigger})
+        assert name.startswith(f"{recording.name}/")
         assert tag.pop("title")["zh"]
         DRIVER.layout(Settings(), msgspec.convert(tag, Point))
     assert tag["address"] == "holding:12"

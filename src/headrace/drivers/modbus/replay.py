@@ -4,8 +4,8 @@ The device has one unit and a block of holding registers: a row counter (u64), t
 values (f64). It latches: a row changes only when the counter is read, so that whoever reads the counter first
 and the values after it, in one request or in several, has them all from one row.
 
-Each row comes into the history once because every tag reports on `trigger`, the row counter: unchanged
-counter, nothing reported; a new counter, every tag of the row. None is missed because the device holds a row
+Each row comes into the history once because the row counter reports on change and every other tag has it as
+its `trigger`: unchanged counter, nothing reported; a new counter, every tag of the row. None is missed because the device holds a row
 (`hold`) until a client has read all of it and then asks again, which tells that the answers arrived; a client
 that connects anew is given the row at hand first.
 """
@@ -44,6 +44,7 @@ UNIT: Final = 1
 _LEAST_SCAN_NS: Final = 5 * NS_PER_MS
 _MOST_SCAN_NS: Final = NS_PER_S
 _WATCH_S: Final = 0.02
+_ON_CHANGE: Final = '{ absolute = 0, heartbeat = "0s" }'
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -182,7 +183,7 @@ name = {_quote(recording.tag(segment))}
 title = {{ zh = {_quote(zh)}, en = {_quote(en)} }}
 address = "holding:{address}"
 type = "{type_}"
-report = {{ trigger = {trigger} }}
+report = {_ON_CHANGE if segment == "row" else f"{{ trigger = {trigger} }}"}
 """
         for segment, en, zh, address, type_ in tags
     )
