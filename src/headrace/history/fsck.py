@@ -7,6 +7,7 @@ with its successor unchecked, and the report says so (`moved`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -105,7 +106,7 @@ class _Check:
             notes=self.notes,
         )
 
-    def _found(self, path: Path | str, code: str, **params: str | int) -> None:
+    def _found(self, path: Path | str, code: str, /, **params: str | int) -> None:
         self.findings.append(Finding(str(path), code, params))
 
     def _file(self, info: FileInfo) -> None:
@@ -163,7 +164,7 @@ class _Check:
     def _ranges(self) -> None:
         """Files of one stream, kind and resolution must not overlap in stream sequence."""
         for group in _grouped(self.manifest.files).values():
-            for one, two in zip(group, group[1:], strict=False):
+            for one, two in pairwise(group):
                 if two.first <= one.last:
                     self._found(two.path(self.root), "history.fsck_overlap", other=one.name)
         for info in self.manifest.files:

@@ -16,6 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headrace.history.files import NewFile
+from headrace.history.manifest import RAW, FileInfo
+from headrace.history.segments import SegmentFile
 from headrace.kernel.errors import Corrupt
 from headrace.kernel.model import Batch, Kind
 
@@ -183,6 +185,19 @@ def save_last(snapshot: pa.RecordBatch, path: Path) -> None:
         file.publish()
     finally:
         file.discard()
+
+
+def rebuild_last(root: Path, files: Sequence[FileInfo]) -> LastTable:
+    """The last values of all segments, from the segments themselves. Raises Corrupt."""
+    table = LastTable()
+    for info in sorted(files, key=lambda i: (i.stream, i.first)):
+        if info.every != RAW:
+            continue
+        segment = SegmentFile(info.path(root))
+        for number in range(segment.groups):
+            for data in segment.group(number).to_batches():
+                table.update(Batch(info.kind, data))
+    return table
 
 
 _DTYPE: dict[Kind, Any] = {Kind.F64: np.float64, Kind.I64: np.int64, Kind.U64: np.uint64}

@@ -112,7 +112,9 @@ def _empty(kind: Kind) -> npt.NDArray[Any]:
 def buckets(kind: Kind, merged: pa.Table, every: int, wanted: Sequence[str]) -> dict[int, Buckets]:
     """A merged rollup table as Buckets by tag; `wanted` out of AGGREGATES."""
     tags = column(merged, "tag")
-    starts = np.flatnonzero(np.concatenate(([True], tags[1:] != tags[:-1]))) if len(tags) else tags
+    if not len(tags):
+        return {}
+    starts = np.flatnonzero(np.concatenate(([True], tags[1:] != tags[:-1])))
     stops = np.append(starts[1:], len(tags))
     columns: dict[str, Any] = {"time": column(merged, "time")}
     for name in ("count", "bad"):

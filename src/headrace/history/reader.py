@@ -18,18 +18,22 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import structlog
 
 from headrace.history import manifest as manifests
 from headrace.history import query
 from headrace.history._head import Chunk, HeadFollower
-from headrace.history.lastvalues import LastTable, LastValues
+from headrace.history.lastvalues import LastTable, LastValues, rebuild_last
 from headrace.history.manifest import HOUR, MINUTE, RAW, FileInfo, Manifest
 from headrace.history.query import AGGREGATES, Buckets, Gap, Series
-from headrace.history.rollups import ROLLUP_SCHEMA, merge, rollup
+from headrace.history.rollups import ROLLUP_SCHEMA, columns_for, merge, rollup
 from headrace.history.segments import Int32s, SegmentFile, bad_segment, sort_table
+from headrace.kernel.errors import Corrupt
 from headrace.kernel.model import SCHEMA, Kind
 
 T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
 
 _COLUMNS = ["time", "value", "quality"]
 _TRIES = 20
@@ -106,7 +110,7 @@ class Reader:
                 try:
                     head, new = self._follower.follow(manifest.log_from)
                     if manifest.last and manifest.last != self._last_name:
-                        self._last = LastTable.load(self.root / "last" / manifest.last)
+                        self._last = self._load_last(manifest)
                         self._last_name = manifest.last
                         new = head
                 except FileNotFoundError:
@@ -170,7 +174,7 @@ class Reader:
         def read(snapshot: _Snapshot) -> dict[int, Buckets]:
             found: dict[int, Buckets] = {}
             for kind, some in self._by_kind(wanted):
-                merged = self._merged(snapshot, kind, some, start, end, every_ns, origin)
+                merged = self._merged(snapshot, kind, some, start, end, every_ns, origin, aggs)
                 found.update(query.buckets(kind, merged, every_ns, aggs))
             return found
 
@@ -189,7 +193,9 @@ class Reader:
 
         def read(snapshot: _Snapshot) -> list[Gap]:
             kind = self._kind(tag)
-            merged = self._merged(snapshot, kind, np.asarray([tag], np.int32), start, end, MINUTE, 0)
+            merged = self._merged(
+                snapshot, kind, np.asarray([tag], np.int32), start, end, MINUTE, 0, ("first", "last")
+            )
             found = query.gaps_between(query.usable_times(merged), start, end, longer_than_ns)
             return [
                 Gap(gap.start, gap.end, query.last_bad(self._series(snapshot, kind, tag, gap)))
@@ -261,6 +267,13 @@ class Reader:
         # Stamped from before the read: if the file was replaced in between, the next refresh reads it again.
         self._stamp = stamp
         return found
+
+    def _load_last(self, manifest: Manifest) -> LastTable:
+        try:
+            return LastTable.load(self.root / "last" / manifest.last)
+        except Corrupt as error:
+            _log.warning("history_last_values_rebuilt", reason=error.text())
+            return rebuild_last(self.root, manifest.files)
 
     def _consistent(self, read: Callable[[_Snapshot], T]) -> T:
         """Run `read` on one snapshot; where a merge took a file away meanwhile, on a newer one."""
@@ -343,55 +356,65 @@ class Reader:
         return query.series(tag, kind, parts, None)
 
     def _merged(
-        self, snapshot: _Snapshot, kind: Kind, tags: Int32s, start: int, end: int, every: int, origin: int
+        self,
+        snapshot: _Snapshot,
+        kind: Kind,
+        tags: Int32s,
+        start: int,
+        end: int,
+        every: int,
+        origin: int,
+        aggs: Sequence[str],
     ) -> pa.Table:
-        """Rollup rows of `tags` over [start, end), one per (tag, bucket)."""
+        """Rollup rows of `tags` over [start, end), one per (tag, bucket), with the columns `aggs` need."""
         inner = (start, start)  # what whole minutes cover
         if every % MINUTE == 0 and origin % MINUTE == 0:
             inner = _whole(start, end, MINUTE)
         hours = (inner[0], inner[0])
         if every % HOUR == 0 and origin % HOUR == 0:
             hours = _whole(*inner, HOUR)
+        names = columns_for(kind, aggs)
         parts: list[pa.Table] = []
         for low, high in ((start, inner[0]), (inner[1], end)):
             if low < high:
-                parts += self._raw_buckets(snapshot, kind, tags, low, high, every, origin)
+                for info in snapshot.files(kind, RAW, low, high):
+                    for table in self._rows(info, tags, low, high, None):
+                        parts.append(rollup(kind, table, every, origin).select(names))
         if inner[0] < inner[1]:
-            parts += self._rolled(snapshot, kind, tags, inner, hours)
-        for table in self._head_tables(snapshot, kind, tags, *inner):
-            parts.append(rollup(kind, table, every, origin))
+            parts += self._rolled(snapshot, kind, tags, inner, hours, names)
+        for table in self._head_tables(snapshot, kind, tags, start, end):
+            parts.append(rollup(kind, table, every, origin).select(names))
         if not parts:
-            return ROLLUP_SCHEMA[kind].empty_table()
+            return ROLLUP_SCHEMA[kind].empty_table().select(names)
         return merge(kind, pa.concat_tables(parts).combine_chunks(), every, origin)
 
     def _rolled(
-        self, snapshot: _Snapshot, kind: Kind, tags: Int32s, inner: tuple[int, int], hours: tuple[int, int]
+        self,
+        snapshot: _Snapshot,
+        kind: Kind,
+        tags: Int32s,
+        inner: tuple[int, int],
+        hours: tuple[int, int],
+        names: list[str],
     ) -> Iterator[pa.Table]:
         """Rows of rollup files, hours where there are some, in order of arrival."""
         by_range = {(i.stream, i.first, i.last): i for i in snapshot.files(kind, HOUR, _LOW, _HIGH)}
         for info in snapshot.files(kind, MINUTE, *inner):
             hour = by_range.get((info.stream, info.first, info.last)) if hours[0] < hours[1] else None
             if hour is None:
-                yield from self._rows(info, tags, *inner)
+                yield from self._rows(info, tags, *inner, names)
             else:
-                yield from self._rows(hour, tags, *hours)
-                yield from self._rows(info, tags, inner[0], hours[0])
-                yield from self._rows(info, tags, hours[1], inner[1])
+                yield from self._rows(hour, tags, *hours, names)
+                yield from self._rows(info, tags, inner[0], hours[0], names)
+                yield from self._rows(info, tags, hours[1], inner[1], names)
 
-    def _raw_buckets(
-        self, snapshot: _Snapshot, kind: Kind, tags: Int32s, start: int, end: int, every: int, origin: int
+    def _rows(
+        self, info: FileInfo, tags: Int32s, start: int, end: int, names: list[str] | None
     ) -> Iterator[pa.Table]:
-        for info in snapshot.files(kind, RAW, start, end):
-            for table in self._rows(info, tags, start, end):
-                yield rollup(kind, table, every, origin)
-        for table in self._head_tables(snapshot, kind, tags, start, end):
-            yield rollup(kind, table, every, origin)
-
-    def _rows(self, info: FileInfo, tags: Int32s, start: int, end: int) -> Iterator[pa.Table]:
         if start < end and info.min_time < end and info.max_time >= start:
-            table = self._file(info).tags(tags)
+            table = self._file(info).tags(tags, names)
             if table is not None:
-                table = query.clip(table, start, end, ordered=False)
+                table = query.clip(table, start, end, ordered=len(tags) == 1)
                 if table.num_rows:
                     yield table
 

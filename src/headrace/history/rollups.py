@@ -16,13 +16,12 @@ Texts have no min, max and sum (null). first and last go by time; where times ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from headrace.history.segments import Int32s, Int64s, column, order_of, take
 from headrace.kernel.model import ARROW_TYPE, Kind
@@ -66,31 +65,40 @@ def rollup(kind: Kind, table: pa.Table, every: int, origin: int = 0) -> pa.Table
     if kind is Kind.F64:
         usable &= ~np.isnan(_numbers(values))
     n = len(tags)
-    rows = np.arange(n)
-    firsts = np.minimum.reduceat(np.where(usable, rows, n), starts)
-    lasts = np.maximum.reduceat(np.where(usable, rows, -1), starts)
-    counts = np.add.reduceat(usable, starts, dtype=np.int64)
     sizes = np.diff(starts, append=n)
-    return _table(
-        kind,
-        tags[starts],
-        buckets[starts],
-        counts,
-        sizes - counts,
-        _extremes(kind, values, values, usable, starts),
-        _sums(kind, values, usable, starts),
-        values,
-        values,
-        firsts,
-        lasts,
-        times - buckets,
-        times - buckets,
-    )
+    if usable.all():  # the common case, and much the cheaper one
+        first_rows, last_rows, counts = starts, starts + sizes - 1, sizes
+    else:
+        rows = np.arange(n)
+        first_rows = np.minimum.reduceat(np.where(usable, rows, n), starts)
+        last_rows = np.maximum.reduceat(np.where(usable, rows, -1), starts)
+        counts = np.add.reduceat(usable, starts, dtype=np.int64)
+    out = _Columns(kind, tags[starts], buckets[starts], counts, sizes - counts)
+    if kind is not Kind.TEXT:
+        numbers = _numbers(values)
+        out.extremes(numbers, numbers, usable, starts)
+        out.sums(numbers.astype(np.float64, copy=False), usable, starts)
+    offsets = times - buckets
+    out.take("first", values, "first_time", offsets, first_rows)
+    out.take("last", values, "last_time", offsets, last_rows)
+    return out.table(ROLLUP_SCHEMA[kind])
+
+
+def columns_for(kind: Kind, aggregates: Sequence[str]) -> list[str]:
+    """The columns that a query for these aggregates has to read and merge."""
+    names = ["tag", "time", "count", "bad"]
+    wanted = {"sum" if name == "mean" else name for name in aggregates}
+    for name in ("min", "max", "sum", "first", "last"):
+        if name in wanted:
+            names.append(name)
+    names += [f"{name}_time" for name in ("first", "last") if name in wanted]
+    return names
 
 
 def merge(kind: Kind, parts: pa.Table, every: int, origin: int = 0) -> pa.Table:
     """One row per (tag, bucket of `every` ns) from rollup rows in arrival order, of any smaller or equal
-    bucket size that divides `every`."""
+    bucket size that divides `every`. Columns beyond tag, time, count and bad may be left out (see
+    `columns_for`), and then are left out of the result."""
     if not parts.num_rows:
         return parts
     order = order_of(column(parts, "tag"), column(parts, "time"))
@@ -101,33 +109,88 @@ def merge(kind: Kind, parts: pa.Table, every: int, origin: int = 0) -> pa.Table:
     starts = _starts(tags, buckets)
     if len(starts) == len(tags) and np.array_equal(buckets, times):
         return parts
+    has = set(parts.schema.names)
     n = len(tags)
     counts = column(parts, "count").astype(np.int64)
     usable = counts > 0
-    low, high = (parts.column(name).combine_chunks() for name in ("min", "max"))
-    shift = times - buckets
-    first_times = np.where(usable, _offsets(parts, "first_time") + shift, _NOTHING)
-    last_times = np.where(usable, _offsets(parts, "last_time") + shift, -_NOTHING)
+    bad = np.add.reduceat(column(parts, "bad").astype(np.int64), starts)
+    out = _Columns(kind, tags[starts], buckets[starts], np.add.reduceat(counts, starts), bad)
+    if kind is not Kind.TEXT:
+        low, high = (_part(parts, name) if name in has else None for name in ("min", "max"))
+        out.extremes(low, high, usable, starts)
+        if "sum" in has:
+            out.sums(_part(parts, "sum"), usable, starts)
     sizes = np.diff(starts, append=n)
     rows = np.arange(n)
-    is_first = usable & (first_times == np.repeat(np.minimum.reduceat(first_times, starts), sizes))
-    is_last = usable & (last_times == np.repeat(np.maximum.reduceat(last_times, starts), sizes))
-    sums = np.where(usable, _numbers(parts.column("sum").combine_chunks()), 0.0)
-    return _table(
-        kind,
-        tags[starts],
-        buckets[starts],
-        np.add.reduceat(counts, starts),
-        np.add.reduceat(column(parts, "bad").astype(np.int64), starts),
-        _extremes(kind, low, high, usable, starts),
-        np.add.reduceat(sums, starts),
-        parts.column("first").combine_chunks(),
-        parts.column("last").combine_chunks(),
-        np.minimum.reduceat(np.where(is_first, rows, n), starts),
-        np.maximum.reduceat(np.where(is_last, rows, -1), starts),
-        first_times,
-        last_times,
-    )
+    shift = times - buckets
+    if "first" in has:
+        at = np.where(usable, _part(parts, "first_time") + shift, _NOTHING)
+        mine = usable & (at == np.repeat(np.minimum.reduceat(at, starts), sizes))
+        first_rows = np.minimum.reduceat(np.where(mine, rows, n), starts)
+        out.take("first", parts.column("first").combine_chunks(), "first_time", at, first_rows)
+    if "last" in has:
+        at = np.where(usable, _part(parts, "last_time") + shift, -_NOTHING)
+        mine = usable & (at == np.repeat(np.maximum.reduceat(at, starts), sizes))
+        last_rows = np.maximum.reduceat(np.where(mine, rows, -1), starts)
+        out.take("last", parts.column("last").combine_chunks(), "last_time", at, last_rows)
+    return out.table(parts.schema)
+
+
+class _Columns:
+    """The columns of a rollup in the making; those of a bucket without usable points are null."""
+
+    def __init__(self, kind: Kind, tags: Int32s, buckets: Int64s, counts: Int64s, bad: Int64s) -> None:
+        self._kind = kind
+        self._type = ARROW_TYPE[kind]
+        self._empty = counts == 0
+        self._mask = self._empty if self._empty.any() else None
+        self._columns: dict[str, pa.Array] = {
+            "tag": pa.array(tags),
+            "time": pa.array(buckets).view(pa.timestamp("ns", tz="UTC")),
+            "count": pa.array(counts.astype(np.uint32)),
+            "bad": pa.array(bad.astype(np.uint32)),
+        }
+
+    def extremes(
+        self,
+        low: npt.NDArray[Any] | None,
+        high: npt.NDArray[Any] | None,
+        usable: npt.NDArray[np.bool_],
+        starts: npt.NDArray[np.intp],
+    ) -> None:
+        """min of `low` and max of `high`, each where it is given."""
+        most, least = _BOUNDS[self._kind]
+        boolean = self._kind is Kind.BOOL
+        least_of: Any = np.logical_and.reduceat if boolean else np.minimum.reduceat
+        most_of: Any = np.logical_or.reduceat if boolean else np.maximum.reduceat
+        for name, values, reduce, other in (("min", low, least_of, most), ("max", high, most_of, least)):
+            if values is not None:
+                found = reduce(
+                    values if self._mask is None and usable.all() else np.where(usable, values, other), starts
+                )
+                self._columns[name] = pa.array(found, self._type, mask=self._mask, from_pandas=False)
+
+    def sums(
+        self, values: npt.NDArray[np.float64], usable: npt.NDArray[np.bool_], starts: npt.NDArray[np.intp]
+    ) -> None:
+        found = np.add.reduceat(values if usable.all() else np.where(usable, values, 0.0), starts)
+        self._columns["sum"] = pa.array(found, mask=self._mask, from_pandas=False)
+
+    def take(
+        self, name: str, values: pa.Array, time_name: str, offsets: Int64s, rows: npt.NDArray[np.intp]
+    ) -> None:
+        """`values` and their `offsets` at one row for each bucket."""
+        at = pa.array(np.where(self._empty, 0, rows), mask=self._mask)
+        self._columns[name] = values.take(at)
+        self._columns[time_name] = pa.array(offsets).take(at)
+
+    def table(self, schema: pa.Schema) -> pa.Table:
+        """Columns that nobody gave (min, max and sum of texts) are null."""
+        n = len(self._empty)
+        return pa.Table.from_arrays(
+            [self._columns[f.name] if f.name in self._columns else pa.nulls(n, f.type) for f in schema],
+            schema=schema,
+        )
 
 
 def _floor(times: Int64s, every: int, origin: int) -> Int64s:
@@ -146,7 +209,7 @@ def _numbers(values: pa.Array) -> npt.NDArray[Any]:
     return values.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
 
 
-def _offsets(parts: pa.Table, name: str) -> Int64s:
+def _part(parts: pa.Table, name: str) -> npt.NDArray[Any]:
     return _numbers(parts.column(name).combine_chunks())
 
 
@@ -156,74 +219,3 @@ _BOUNDS: dict[Kind, tuple[Any, Any]] = {
     Kind.U64: (np.iinfo(np.uint64).max, np.uint64(0)),
     Kind.BOOL: (True, False),
 }
-
-
-def _extremes(
-    kind: Kind,
-    low: pa.Array,
-    high: pa.Array,
-    usable: npt.NDArray[np.bool_],
-    starts: npt.NDArray[np.intp],
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
-    if kind is Kind.TEXT:
-        return None
-    most, least = _BOUNDS[kind]
-    least_of: Callable[..., Any] = np.logical_and.reduceat if kind is Kind.BOOL else np.minimum.reduceat
-    most_of: Callable[..., Any] = np.logical_or.reduceat if kind is Kind.BOOL else np.maximum.reduceat
-    lows, highs = _numbers(low), _numbers(high)
-    if not usable.all():
-        lows, highs = np.where(usable, lows, most), np.where(usable, highs, least)
-    return least_of(lows, starts), most_of(highs, starts)
-
-
-def _sums(
-    kind: Kind, values: pa.Array, usable: npt.NDArray[np.bool_], starts: npt.NDArray[np.intp]
-) -> npt.NDArray[np.float64] | None:
-    if kind is Kind.TEXT:
-        return None
-    numbers = _numbers(values).astype(np.float64, copy=False)
-    return np.add.reduceat(np.where(usable, numbers, 0.0), starts)
-
-
-def _table(
-    kind: Kind,
-    tags: Int32s,
-    buckets: Int64s,
-    counts: Int64s,
-    bad: Int64s,
-    extremes: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None,
-    sums: npt.NDArray[np.float64] | None,
-    firsts: pa.Array,
-    lasts: pa.Array,
-    first_rows: npt.NDArray[np.intp],
-    last_rows: npt.NDArray[np.intp],
-    first_times: Int64s,
-    last_times: Int64s,
-) -> pa.Table:
-    empty = counts == 0
-    type_ = ARROW_TYPE[kind]
-    nothing = pa.nulls(len(tags), type_)
-    first_at = pa.array(np.where(empty, 0, first_rows), mask=empty)
-    last_at = pa.array(np.where(empty, 0, last_rows), mask=empty)
-    if extremes is None or kind is Kind.TEXT:
-        low = high = nothing
-    else:
-        low, high = (pa.array(e, type_, mask=empty, from_pandas=False) for e in extremes)
-    return pa.Table.from_arrays(
-        [
-            pa.array(tags),
-            pa.array(buckets).view(pa.timestamp("ns", tz="UTC")),
-            pa.array(counts.astype(np.uint32)),
-            pa.array(bad.astype(np.uint32)),
-            low,
-            high,
-            pa.nulls(len(tags), pa.float64())
-            if sums is None or kind is Kind.TEXT
-            else pa.array(sums, mask=empty, from_pandas=False),
-            pc.take(firsts, first_at),
-            pc.take(lasts, last_at),
-            pc.take(pa.array(first_times), first_at),
-            pc.take(pa.array(last_times), last_at),
-        ],
-        schema=ROLLUP_SCHEMA[kind],
-    )

@@ -306,8 +306,7 @@ class SegmentFile:
     def tags(self, tags: Int32s, columns: Sequence[str] | None = None) -> pa.Table | None:
         """All rows of several tags (ascending), each row group read once; None where there are none."""
         at = np.searchsorted(self.index.tags, tags)
-        at = at[(at < len(self.index.tags))]
-        at = at[np.isin(self.index.tags[at], tags)]
+        at = at[self.index.tags[np.minimum(at, len(self.index.tags) - 1)] == tags]
         if not len(at):
             return None
         starts, stops = self.index.starts[at], self.index.starts[at + 1]

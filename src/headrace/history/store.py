@@ -23,7 +23,7 @@ from headrace.history import manifest as manifests
 from headrace.history._intervals import IntervalSet
 from headrace.history.compaction import Merge, Output, plan, plan_all, superseded
 from headrace.history.files import TEMPORARY, sync_folder, translated
-from headrace.history.lastvalues import LastTable, save_last
+from headrace.history.lastvalues import LastTable, rebuild_last, save_last
 from headrace.history.log import (
     CommitWord,
     Frame,
@@ -36,7 +36,7 @@ from headrace.history.log import (
 )
 from headrace.history.manifest import MINUTE, RAW, FileInfo, Manifest
 from headrace.history.rollups import rollup
-from headrace.history.segments import SegmentFile, bad_segment, sort_table
+from headrace.history.segments import bad_segment, sort_table
 from headrace.history.settings import HistorySettings
 from headrace.kernel.clock import NS_PER_S, Clock, SystemClock
 from headrace.kernel.errors import Conflict, Corrupt, InputError, NotFound, Unavailable
@@ -511,19 +511,6 @@ def compact(dir: Path | str, *, settings: HistorySettings | None = None) -> None
         store.compact()
     finally:
         store.close()
-
-
-def rebuild_last(root: Path, files: Sequence[FileInfo]) -> LastTable:
-    """The last values of all segments, from the segments themselves. Raises Corrupt."""
-    table = LastTable()
-    for info in sorted(files, key=lambda i: (i.stream, i.first)):
-        if info.every != RAW:
-            continue
-        segment = SegmentFile(info.path(root))
-        for number in range(segment.groups):
-            for data in segment.group(number).to_batches():
-                table.update(Batch(info.kind, data))
-    return table
 
 
 def check_tags(batch: Batch) -> None:
