@@ -304,7 +304,9 @@ def _reason(error: BaseException) -> str:
 
 
 def _endpoint(settings: object) -> str:
-    """Where the device is, of whatever the driver's settings have."""
+    """Where the device is: the settings' own `endpoint`, else of whatever they have."""
+    if own := getattr(settings, "endpoint", ""):
+        return str(own)
     host, port = getattr(settings, "host", ""), getattr(settings, "port", "")
     if host:
         return f"{host}:{port}" if port else str(host)
