@@ -5,7 +5,7 @@ values (f64). It latches: a row changes only when the counter is read, so that w
 and the values after it, in one request or in several, has them all from one row.
 
 Each row comes into the history once because the row counter reports on change and every other tag has it as
-its `trigger`: unchanged counter, nothing reported; a new counter, every tag of the row. None is missed because
+its `trigger`: unchanged counter, nothing reported; a new counter, every tag of the row. None is missed as
 the device holds a row (`hold`) until a client has read all of it and then asks again, which tells that the
 answers arrived; a client that connects anew is given the row at hand first.
 """
