@@ -1,3 +1,4 @@
+import './state/token'
 import './styles/tokens.css'
 import './styles/base.css'
 import { createApp } from 'vue'

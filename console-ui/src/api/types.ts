@@ -342,6 +342,7 @@ export interface Connection {
   isolated: string[]
   reconnects: number
   writes: number
+  /** how many times as many requests one per tag would take */
   requests_saved_ratio: number
 }
 
@@ -354,7 +355,10 @@ export interface Edge {
     quota_bytes: number
     oldest_ms: number | null
     dropped: number
+    /** why the disk takes nothing; empty while it does */
+    fault?: string
   }
+  bus?: 'up' | 'down'
   published: number
   lag_ms: number | null
   connections: Connection[]

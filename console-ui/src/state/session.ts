@@ -2,6 +2,7 @@
 import { computed, ref, shallowRef } from 'vue'
 import { ApiProblem, get, post, remove, whenDenied } from '@/api/client'
 import type { Screen, ScreenEntry, Session } from '@/api/types'
+import { takeToken } from './token'
 
 export const session = shallowRef<Session | null>(null)
 export const screens = shallowRef<ScreenEntry[]>([])
@@ -33,11 +34,10 @@ async function load(): Promise<void> {
 export async function open(): Promise<void> {
   problem.value = null
   ready.value = false
-  const found = /^#token=([^&]+)$/.exec(location.hash)
+  const token = takeToken()
   try {
-    if (found?.[1] !== undefined) {
-      history.replaceState(history.state, '', location.pathname + location.search)
-      await signIn(decodeURIComponent(found[1]))
+    if (token !== null) {
+      await signIn(token)
     } else {
       await load()
     }

@@ -116,7 +116,20 @@ export class TrendChart {
           min: scene.range.from + scene.offset,
           max: scene.range.to + scene.offset,
           axisLine: { lineStyle: { color: quiet } },
-          axisLabel: { color: quiet, hideOverlap: true },
+          axisLabel: {
+            color: quiet,
+            hideOverlap: true,
+            formatter: {
+              year: '{yyyy}',
+              month: '{yyyy}-{MM}',
+              day: '{MM}-{dd}',
+              hour: '{HH}:{mm}',
+              minute: '{HH}:{mm}',
+              second: '{HH}:{mm}:{ss}',
+              millisecond: '{mm}:{ss}.{SSS}',
+              none: '{MM}-{dd} {HH}:{mm}',
+            },
+          },
           splitLine: { show: true, lineStyle: { color: line, opacity: 0.7 } },
           axisPointer: {
             show: true,
