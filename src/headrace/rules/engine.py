@@ -272,9 +272,9 @@ class Engine:
             made: Moved = machine.observe(status, delays, time, _JUDGED[trigger[place]], _JUDGED[hold[place]])
             status = made[0]
             for move in made[1]:
-                # one that fell due before this row shows what the tags were until then
-                before = int(rows[place - 1]) if place else -1
-                moments.append(Moment(move, at(before if move.time < time else int(rows[place]))))
+                # one that fell due before this row shows what the tags were when it did
+                of = int(np.searchsorted(axis[rows[: place + 1]], move.time, side="right")) - 1
+                moments.append(Moment(move, at(int(rows[of]) if of >= 0 else -1)))
         self.statuses[name] = status
         if moments or status.known != start.known:
             return Happened(name, tuple(moments), status, at(int(rows[-1])))

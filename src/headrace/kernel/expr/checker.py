@@ -469,7 +469,7 @@ def _converted(term: Term, unit: Unit, *, difference: bool = False) -> Term:
     if one == 1 and zero == 0:
         return term if source.name == unit.name else msgspec.structs.replace(term, type=type_)
     if term.op == "const":
-        exact = float(Fraction(term.value) * one + zero)
+        exact = float(Fraction(repr(term.value)) * one + zero)  # the decimal number as it was written
         return msgspec.structs.replace(term, type=type_, value=exact)
     return _hidden(term, "scale", type_, (term,), (float(one), float(zero)))
 
