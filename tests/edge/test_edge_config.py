@@ -203,9 +203,9 @@ def test_fifty_thousand_tags(tmp_path):
     (tmp_path / "oven.csv").write_text("name,address,title.zh,low,high,report.absolute\n" + "\n".join(rows))
     text = (tmp_path / "oven.csv").read_text().replace("title.zh", "unit")
     (tmp_path / "oven.csv").write_text(text)
-    begun = time.perf_counter()
+    begun = time.process_time()
     edge, file = load(
         tmp_path, '[[edge.connections]]\nname = "oven"\ndriver = "fake"\ntags_file = "oven.csv"'
     )
     assert len(tag_specs(edge, file)) == 50_000
-    assert time.perf_counter() - begun < 6.0  # both passes, on a busy machine
+    assert time.process_time() - begun < 6.0  # two passes, of CPU time: the machine may be busy

@@ -140,9 +140,9 @@ def test_fifty_thousand_points_plan_fast():
     rng = random.Random(1)
     spans = [Span("coil", rng.randrange(60_000), 1) for _ in range(25_000)]
     spans += [Span("holding", rng.randrange(60_000), rng.choice((1, 2, 4))) for _ in range(25_000)]
-    begun = time.perf_counter()
+    begun = time.process_time()
     make_plan(spans, LIMITS)
-    assert time.perf_counter() - begun < 2.0
+    assert time.process_time() - begun < 2.0
 
 
 class Device:

@@ -180,7 +180,7 @@ def test_ten_thousand_tags_take_little_time():
     for cycle in range(20):
         values = values + rng.normal(0, 0.2, n)
         batch = Batch.of(Kind.F64, np.arange(n), np.full(n, T0 + cycle * NS_PER_S), values, np.zeros(n, int))
-        begun = time.perf_counter()
+        begun = time.process_time()
         reporter.filter([batch])
-        best = min(best, time.perf_counter() - begun)
+        best = min(best, time.process_time() - begun)
     assert best < 0.02
