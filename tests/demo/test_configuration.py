@@ -13,7 +13,7 @@ from headrace.demo.configuration import HOST_TAGS, MACHINES
 from headrace.demo.maps import DEVICES
 from headrace.demo.physics import Workshop
 from headrace.demo.signals import overlaps
-from headrace.edge import EDGE
+from headrace.edge import EDGE, tag_specs
 from headrace.kernel import expr
 from headrace.node import load
 
@@ -93,22 +93,10 @@ def test_tables_say_what_the_maps_say(file: Path) -> None:
         assert sum(r["writable"] == "true" for r in rows) == sum(s.put is not None for s in device.signals)
 
 
-def test_alarms_name_tags_that_exist_and_their_units_agree() -> None:
-    symbols = {}
-    from headrace.drivers.modbus.points import Point, resolve
-
-    for signal in SIGNALS:
-        device = next(d for d in DEVICES if signal in d.signals)
-        row = configuration.tag_row(signal, device)
-        keys = {k: row[k] for k in ("address", "type", "order", "encoding") if row[k]}
-        numbers = {k: float(row[k]) for k in ("scale", "offset") if row[k]}
-        length = {"length": int(row["length"])} if row["length"] else {}
-        place = resolve(Point(**{**keys, **numbers, **length}))
-        symbols[signal.name] = expr.Symbol(place.kind, signal.unit)
-    host = {f"host/{name}": unit for name, _, _, unit, _, _ in HOST_TAGS}
-    from headrace.kernel.model import Kind
-
-    symbols |= {name: expr.Symbol(Kind.F64, unit) for name, unit in host.items()}
+def test_alarms_name_tags_that_exist_and_their_units_agree(file: Path) -> None:
+    edge = load(file, {})[EDGE]
+    symbols = {spec.name: expr.Symbol(spec.kind, spec.unit) for spec in tag_specs(edge, file)}
+    assert len(symbols) == len(SIGNALS) + len(HOST_TAGS)
     assert len({a.id for a in ALARMS}) == len(ALARMS) >= 20
     for alarm in ALARMS:
         expr.check(expr.parse(alarm.when), symbols, expr.Base.BOOL)

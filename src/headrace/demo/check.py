@@ -16,13 +16,15 @@ from headrace.demo import files
 from headrace.demo.client import Api, tag_path
 from headrace.demo.configuration import MACHINES
 from headrace.demo.maps import DEVICES
-from headrace.kernel.clock import NS_PER_S, parse_time
+from headrace.kernel.clock import NS_PER_S, iso, parse_time
 from headrace.kernel.errors import HeadraceError, Unavailable
+from headrace.kernel.model import Quality
 
 SETPOINT = "conveyor/oven-chain/setpoint"
 EFFECT = "conveyor/oven-chain/speed"
 TREND = "oven/zone3/temperature"
 FRESH_S = 5.0  # a live machine has had a value within this time
+NOTE = "headrace demo --check"  # what the audit trail says of the check's own acts
 PROBE_S = 8.0  # of the probe's values are compared
 _SETTLE_S = 2.0  # a value is in the history within this time of being served
 _POLL_S = 0.25
@@ -65,7 +67,7 @@ class Check:
         self.data = data
         self.values_per_s = 0.0
         self.tags = 0
-        self._tag_views: dict[str, dict[str, Any]] = {}
+        self._began = time.time_ns()
 
     STEPS: tuple[tuple[str, float], ...] = (
         ("session", 10.0),
@@ -128,12 +130,12 @@ class Check:
         views: dict[str, dict[str, Any]] = {}
         for name in MACHINES:
             tags = self.api.get(f"/machines/{name}")["tags"]
-            good = [t for t in tags if t["time"] and severity(t["quality"]) == 0]
+            good = [t for t in tags if t["time"] and t["quality"] is not None and severity(t["quality"]) == 0]
             newest = max((_seconds(t["time"]) for t in good), default=0.0)
             if now - newest > FRESH_S:
                 raise _NotYetError("demo.check.stale", machine=name)
             # A sensor that a computer does not have is told as bad quality; all else must be good.
-            bad = [t["name"] for t in tags if t not in good and name != "host"]
+            bad = [f"{t['name']} ({_why(t)})" for t in tags if t not in good and name != "host"]
             if bad:
                 raise _NotYetError(
                     "demo.check.bad_tags", machine=name, tags=", ".join(bad[:3]), count=len(bad)
@@ -142,7 +144,7 @@ class Check:
         declared = {s.name for d in DEVICES for s in d.signals}
         if missing := sorted(declared - set(views)):
             raise _NotYetError("demo.check.no_tag", tags=", ".join(missing[:3]), count=len(missing))
-        self._tag_views, self.tags = views, len(views)
+        self.tags = len(views)
         return "demo.check.machines", {"machines": len(MACHINES), "tags": len(views)}
 
     def _screens(self) -> tuple[str, dict[str, Any]]:
@@ -167,7 +169,12 @@ class Check:
 
     def _alarm(self) -> tuple[str, dict[str, Any]]:
         items = self.api.get("/alarms", limit=500)["items"]
-        acknowledged = [a for a in items if a["acknowledged_at"] and a["note"] == "headrace demo --check"]
+        # Only what was acknowledged now counts: an earlier check may have left the same alarm acknowledged.
+        acknowledged = [
+            a
+            for a in items
+            if a["acknowledged_at"] and parse_time(a["acknowledged_at"]) >= self._began and a["note"] == NOTE
+        ]
         if acknowledged:
             alarm = acknowledged[0]
             return "demo.check.alarm", {
@@ -177,7 +184,7 @@ class Check:
             }
         waiting = [a for a in items if a["state"] in ("active-unack", "cleared-unack")]
         if waiting:
-            self.api.post(f"/alarms/{waiting[0]['id']}/acknowledge", {"note": "headrace demo --check"})
+            self.api.post(f"/alarms/{waiting[0]['id']}/acknowledge", {"note": NOTE})
         raise _NotYetError("demo.check.no_alarm")
 
     def _write(self) -> tuple[str, dict[str, Any]]:
@@ -225,7 +232,7 @@ class Check:
         rows = self.api.get(
             "/history/query",
             tag=files.PROBE,
-            **{"from": start - NS_PER_S, "to": end + NS_PER_S, "limit": 1000},
+            **{"from": iso(start - NS_PER_S), "to": iso(end + NS_PER_S), "limit": 1000},
         )
         found = _values(rows)
         inside = [v for v in found if served[0] <= v <= served[-1]]
@@ -248,9 +255,7 @@ class Check:
         return value
 
     def _put(self, value: float) -> dict[str, Any]:
-        answer = self.api.post(
-            "/writes", {"writes": [{"tag": SETPOINT, "value": value}], "reason": "headrace demo --check"}
-        )
+        answer = self.api.post("/writes", {"writes": [{"tag": SETPOINT, "value": value}], "reason": NOTE})
         result: dict[str, Any] = answer["results"][0]
         if not result["ok"]:
             raise Unavailable("demo.check.write_refused", reason=result.get("code", ""), tag=SETPOINT)
@@ -278,6 +283,16 @@ def severity(quality: int) -> Literal[0, 1, 2]:
     """0 good, 1 uncertain, 2 bad."""
     level = (quality >> 14) & 3
     return 0 if level == 0 else 1 if level == 1 else 2
+
+
+def _why(tag: dict[str, Any]) -> str:
+    """The name of a tag's quality, where it has one."""
+    if tag["quality"] is None:
+        return "no value"
+    try:
+        return Quality(tag["quality"]).name.lower()
+    except ValueError:
+        return f"0x{tag['quality']:04x}"
 
 
 def _seconds(when: str) -> float:

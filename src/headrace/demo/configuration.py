@@ -23,7 +23,7 @@ NODE = "coating-1"
 NODE_TITLE = Text(
     zh="结构件数字化涂装车间（演示，设备为模拟）", en="Digital coating workshop (demo, simulated devices)"
 )
-HEARTBEAT = "30s"  # of signals with a deadband
+HEARTBEAT = "10s"  # of signals with a deadband
 
 MACHINES: dict[str, tuple[Text, str]] = {
     "conveyor": (Text(zh="输送线（模拟）", en="Conveyor (simulated)"), "conveyor"),

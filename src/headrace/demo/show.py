@@ -129,7 +129,7 @@ class Display:
 
     def _plain(self, text: str) -> None:
         if self._live is None:
-            self.console.print(Line(text))
+            self.console.print(Line(text), soft_wrap=True)
 
     def _render(self) -> RenderableType:
         parts: list[RenderableType] = []
