@@ -88,7 +88,10 @@ def _buckets_of_node(
     asked += [("every", _span_text(every)), ("agg", ",".join(aggregates)), ("points", "1000000")]
     series = node.get("/series", asked)["series"][0]
     kind = series["kind"]
-    columns = [[_plain(v, kind) for v in series.get(name) or []] for name in aggregates]
+    columns = [
+        series.get(name) or [] if name == "count" else [_plain(v, kind) for v in series.get(name) or []]
+        for name in aggregates
+    ]
     points = [list(row) for row in zip(series["time"], *columns, series["quality"], strict=True)]
     return _bucketed(tag, kind, every, aggregates, points)
 

@@ -17,7 +17,7 @@ def register(app: typer.Typer, command: type, group: type) -> None:
 
 
 def check(config: Config = CONFIG, json: Json = False) -> None:
-    from headrace.edge.config import EDGE, tag_specs
+    from headrace.edge import EDGE, tag_specs
     from headrace.kernel.errors import ConfigError
     from headrace.node import NODE, load
 

@@ -20,8 +20,7 @@ def register(app: typer.Typer, command: type, group: type) -> None:
 
 
 def plan(config: Config = CONFIG, json: Json = False) -> None:
-    from headrace.edge.config import EDGE
-    from headrace.edge.explain import plan_report
+    from headrace.edge import EDGE, plan_report
     from headrace.node import load
 
     settings = load(config)

@@ -106,7 +106,7 @@ def _usage_fault(error: Any) -> UsageFault:
     if name == "MissingParameter":
         missing = error.param.opts[0] if error.param is not None else ""
         if error.param is not None and error.param.param_type_name == "argument":
-            missing = error.param.human_readable_name
+            missing = str(error.param.name).upper()
         return UsageFault("cli.missing", name=missing, command=command)
     if name == "BadParameter":
         hint = error.param.opts[0] if getattr(error, "param", None) is not None else ""

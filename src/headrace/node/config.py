@@ -36,7 +36,7 @@ def _check(node: NodeSettings, settings: Settings) -> Iterator[tuple[str, str, d
 
 def _alarm_problems(settings: Settings) -> Iterator[Problem]:
     """What is wrong with alarms once it is known which tags there are; rules may not ask the edge itself."""
-    from headrace.edge.config import EDGE, tag_specs
+    from headrace.edge import EDGE, tag_specs
     from headrace.kernel.expr import Symbol
     from headrace.rules import ALARMS, problems_of
 
@@ -61,7 +61,7 @@ def sections() -> list[Section[Any]]:
     """Every section that may stand in headrace.toml."""
     from headrace.api import API
     from headrace.bus import BUS
-    from headrace.edge.config import EDGE
+    from headrace.edge import EDGE
     from headrace.history import HISTORY
     from headrace.rules import ALARMS
     from headrace.twin import MACHINES

@@ -86,12 +86,13 @@ async def _ingest(role: Role) -> None:
 async def _rules(role: Role) -> None:
     from headrace import rules
 
+    definitions = role.settings[rules.ALARMS]
     tags = await asyncio.to_thread(_tags, role)
     records = await asyncio.to_thread(open_migrated, role.layout)
     try:
         await rules.run(
             node=role.node,
-            definitions=role.settings[rules.ALARMS],
+            definitions=definitions,
             tags=tags,
             bus=role.bus,
             records=records,
@@ -104,10 +105,10 @@ async def _rules(role: Role) -> None:
 
 async def _api(role: Role) -> None:
     from headrace import __version__, api, rules, twin
-    from headrace.edge.config import EDGE, tag_specs
+    from headrace.edge import EDGE, tag_specs
 
     settings = role.settings
-    info = settings[NODE]
+    info, alarms, declared = settings[NODE], settings[rules.ALARMS], settings[twin.MACHINES]
     configured = {spec.name for spec in tag_specs(settings[EDGE], settings.file)}
     tags = [tag for tag in await asyncio.to_thread(_tags, role) if tag.name in configured]
     records = await asyncio.to_thread(open_migrated, role.layout)
@@ -125,8 +126,8 @@ async def _api(role: Role) -> None:
             bus=role.bus,
             records=records,
             tags=tags,
-            machines=twin.machines_of(settings[twin.MACHINES], tags),
-            alarms=settings[rules.ALARMS],
+            machines=twin.machines_of(declared, tags),
+            alarms=alarms,
             edge=settings[EDGE],
             config_file=settings.file,
             stop=role.stop,

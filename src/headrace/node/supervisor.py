@@ -120,7 +120,7 @@ class Supervisor:
 
     def _prepare(self, settings: Settings) -> None:
         """Records to their newest, every configured tag in the catalogue."""
-        from headrace.edge.config import EDGE, tag_specs
+        from headrace.edge import EDGE, tag_specs
         from headrace.history import TagCatalog
         from headrace.rules import ALARMS
 
