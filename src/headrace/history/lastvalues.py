@@ -65,21 +65,28 @@ class LastTable:
             return
         tags, times = batch.tags, batch.times
         self._grow(int(tags.max()))
-        newer = times >= self._time[tags]
-        rows = np.flatnonzero(newer) if not newer.all() else np.arange(len(tags))
-        if not len(rows):
-            return
-        picked = times[rows]
-        if (picked[1:] < picked[:-1]).any():  # of one tag's points the latest must be assigned last
-            rows = rows[np.argsort(picked, kind="stable")]
-        at = tags[rows]
+        rows: Any = slice(None)
+        at: Any = tags
+        if (tags[1:] > tags[:-1]).all():  # each tag once; without gaps between them a slice does
+            if int(tags[-1]) - int(tags[0]) + 1 == len(tags):
+                at = slice(int(tags[0]), int(tags[-1]) + 1)
+            newer = times >= self._time[at]
+            if not newer.all():
+                rows = np.flatnonzero(newer)
+                at = tags[rows]
+        else:
+            rows = np.flatnonzero(times >= self._time[tags])
+            picked = times[rows]
+            if (picked[1:] < picked[:-1]).any():  # of one tag's points the latest must be assigned last
+                rows = rows[np.argsort(picked, kind="stable")]
+            at = tags[rows]
         self._time[at] = times[rows]
         self._quality[at] = batch.qualities[rows]
         self._kind[at] = _NUMBER[batch.kind]
         self._missing[at] = batch.missing[rows]
         values = batch.values
         if batch.kind is Kind.TEXT:
-            self._text.update(zip(at.tolist(), values[rows].tolist(), strict=True))
+            self._text.update(zip(tags[rows].tolist(), values[rows].tolist(), strict=True))
         elif batch.kind is Kind.BOOL:
             self._bits[at] = values[rows]
         else:

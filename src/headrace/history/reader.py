@@ -375,11 +375,8 @@ class Reader:
             hours = _whole(*inner, HOUR)
         names = columns_for(kind, aggs)
         parts: list[pa.Table] = []
-        for low, high in ((start, inner[0]), (inner[1], end)):
-            if low < high:
-                for info in snapshot.files(kind, RAW, low, high):
-                    for table in self._rows(info, tags, low, high, None):
-                        parts.append(rollup(kind, table, every, origin).select(names))
+        for table in self._edges(snapshot, kind, tags, start, end, inner):
+            parts.append(rollup(kind, table, every, origin).select(names))
         if inner[0] < inner[1]:
             parts += self._rolled(snapshot, kind, tags, inner, hours, names)
         for table in self._head_tables(snapshot, kind, tags, start, end):
@@ -387,6 +384,20 @@ class Reader:
         if not parts:
             return ROLLUP_SCHEMA[kind].empty_table().select(names)
         return merge(kind, pa.concat_tables(parts).combine_chunks(), every, origin)
+
+    def _edges(
+        self, snapshot: _Snapshot, kind: Kind, tags: Int32s, start: int, end: int, inner: tuple[int, int]
+    ) -> Iterator[pa.Table]:
+        """Raw sealed rows in [start, end) and not in `inner`, file by file, each read once."""
+        ranges = [(low, high) for low, high in ((start, inner[0]), (inner[1], end)) if low < high]
+        files = {i.name: i for low, high in ranges for i in snapshot.files(kind, RAW, low, high)}
+        for info in sorted(files.values(), key=lambda i: (i.stream, i.first)):
+            table = self._file(info).tags(tags)
+            if table is not None:
+                for low, high in ranges:
+                    piece = query.clip(table, low, high, ordered=len(tags) == 1)
+                    if piece.num_rows:
+                        yield piece
 
     def _rolled(
         self,
@@ -409,7 +420,7 @@ class Reader:
                 yield from self._rows(info, tags, hours[1], inner[1], names)
 
     def _rows(
-        self, info: FileInfo, tags: Int32s, start: int, end: int, names: list[str] | None
+        self, info: FileInfo, tags: Int32s, start: int, end: int, names: list[str]
     ) -> Iterator[pa.Table]:
         if start < end and info.min_time < end and info.max_time >= start:
             table = self._file(info).tags(tags, names)

@@ -31,6 +31,7 @@ SEGMENT_FORMAT = 1
 _KEY = "headrace"
 _SAMPLE = 65_536
 _PAGE = 1 << 20
+_LEVEL = 3  # of zstd, for files that stay
 
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
@@ -195,48 +196,45 @@ def _choose(table: pa.Table, *, final: bool) -> dict[str, Any]:
     """Compression and encodings for a file that begins with `table`, by size on a sample.
 
     Tag and quality are long runs: dictionary. Times repeat from tag to tag of one device, where dictionary
-    indexes compress best; times that are all different take byte-stream-split. Values compare plain with
-    byte-stream-split (integers with delta, too); booleans and texts take Parquet's defaults.
+    indexes mostly compress best; values compare plain with byte-stream-split (integers with dictionary and
+    delta, too); booleans and texts take Parquet's defaults. Fresh segments take the likely winner untried:
+    they are merged soon, and trying costs more than it saves.
     """
-    level = 3 if final else 1
     dictionary = ["tag", "quality"]
     encoding: dict[str, str] = {}
-    tries: dict[str, list[str | None]] = {}
+    start = max(0, (table.num_rows - _SAMPLE) // 2)
+    sample = table.slice(start, _SAMPLE) if final and table.num_rows > 1_000 else None
     for field in table.schema:
         if field.name in ("tag", "quality") or pa.types.is_boolean(field.type):
             continue
+        options: list[str | None] = [None, "BYTE_STREAM_SPLIT", "DELTA_BINARY_PACKED"]
         if pa.types.is_string(field.type):
-            dictionary.append(field.name)
+            options = [None]
         elif pa.types.is_floating(field.type):
-            tries[field.name] = ["PLAIN", "BYTE_STREAM_SPLIT"]
-        else:
-            tries[field.name] = [None, "BYTE_STREAM_SPLIT", "DELTA_BINARY_PACKED"]
-    if table.num_rows > 1_000:
-        start = max(0, (table.num_rows - _SAMPLE) // 2)
-        sample = table.slice(start, _SAMPLE)
-    else:
-        sample, tries = table, {name: options[:1] for name, options in tries.items()}
-    for name, options in tries.items():
-        best = min(options, key=lambda o: _size(sample, name, o, level)) if len(options) > 1 else options[0]
+            options = ["BYTE_STREAM_SPLIT", "PLAIN"]
+        best = options[0]
+        if sample is not None and len(options) > 1:
+            sizes = [_size(sample, field.name, option) for option in options]
+            best = options[sizes.index(min(sizes))]
         if best is None:
-            dictionary.append(name)
+            dictionary.append(field.name)
         else:
-            encoding[name] = best
+            encoding[field.name] = best
     return {
         "compression": "zstd",
-        "compression_level": level,
+        "compression_level": _LEVEL if final else 1,
         "use_dictionary": dictionary,
         "column_encoding": encoding or None,
     }
 
 
-def _size(sample: pa.Table, name: str, encoding: str | None, level: int) -> int:
+def _size(sample: pa.Table, name: str, encoding: str | None) -> int:
     sink = io.BytesIO()
     pq.write_table(
         sample.select([name]),
         sink,
         compression="zstd",
-        compression_level=level,
+        compression_level=_LEVEL,
         use_dictionary=[name] if encoding is None else False,
         column_encoding=None if encoding is None else {name: encoding},
         write_statistics=False,
