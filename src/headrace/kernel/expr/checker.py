@@ -371,7 +371,7 @@ class _Checker:
         unit = units.parse_unit(name)
         if unit is not None:
             return unit
-        if any(symbol.unit == name for symbol in self._symbols.values()):
+        if name and any(symbol.unit == name for symbol in self._symbols.values()):
             return find_unit(name)
         near = units.nearest(name)
         if near:
