@@ -3,21 +3,25 @@ and the shield around everything."""
 
 from __future__ import annotations
 
+from functools import cache, partial
 from typing import Any
 
+import msgspec
 from litestar import Litestar, Request, Response, Router
+from litestar.connection import ASGIConnection
 from litestar.di import Provide
+from litestar.handlers import BaseRouteHandler
 from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, Reference, SecurityScheme, Tag
 from litestar.types import ASGIApp
 
 from headrace.api import problems
 from headrace.api.context import Context
-from headrace.api.problems import MEDIA_TYPE, ProblemDocument
+from headrace.api.problems import MEDIA_TYPE, ProblemDocument, Refused
 from headrace.api.queries import Cancelled
 from headrace.api.routes import alarms, gateway, machines, screens, series, session, stream, system, writes
-from headrace.api.shield import BASE, Shield
+from headrace.api.routes.operation import WHY
+from headrace.api.shield import BASE, OPEN, Shield
 
 MAX_BODY = 1 << 20
 
@@ -52,10 +56,16 @@ def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[Probl
     return Response(found, status_code=found.status, media_type=MEDIA_TYPE, headers=headers)
 
 
-def build(ctx: Context) -> ASGIApp:
-    """The whole application over `ctx`."""
-    operations = Router(
+def _known(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """The shield decides by the path; this decides by the operation, whatever path led to it."""
+    if connection.scope.get("user") is None and not handler.opt.get("open"):
+        raise Refused("api.not_signed_in", 401)
+
+
+def _operations() -> Router:
+    return Router(
         BASE,
+        guards=[_known],
         route_handlers=[
             *session.HANDLERS,
             *screens.HANDLERS,
@@ -68,11 +78,16 @@ def build(ctx: Context) -> ASGIApp:
             *system.HANDLERS,
         ],
     )
+
+
+def build(ctx: Context) -> ASGIApp:
+    """The whole application over `ctx`."""
+    ctx.description = cache(partial(_describe, ctx))
     app = Litestar(
-        [operations, *system.CONSOLE_HANDLERS],
+        [_operations(), *system.CONSOLE_HANDLERS],
         dependencies={"ctx": Provide(lambda: ctx, sync_to_thread=False)},
         exception_handlers={Exception: _failed},
-        openapi_config=_openapi(ctx),
+        openapi_config=None,
         request_max_body_size=MAX_BODY,
         logging_config=None,
         debug=False,
@@ -86,6 +101,25 @@ def build(ctx: Context) -> ASGIApp:
         tls=ctx.tls,
         timed=ctx.metrics.timed,
     )
+
+
+def _describe(ctx: Context) -> dict[str, Any]:
+    """The OpenAPI 3.1 document. Made by an application of its own, because litestar's own routes for it would
+    answer other paths of the API, with pages."""
+    app = Litestar(
+        [_operations()],
+        dependencies={"ctx": Provide(lambda: ctx, sync_to_thread=False)},
+        openapi_config=_openapi(ctx),
+        logging_config=None,
+    )
+    found: dict[str, Any] = msgspec.to_builtins(app.openapi_schema.to_schema())  # defaults may be structs
+    for path, item in found["paths"].items():
+        for method, told in item.items():
+            if (method.upper(), path.removeprefix(BASE)) in OPEN:
+                told["security"] = []  # litestar leaves an empty list out, which would mean the default
+            if "400" in told["responses"]:  # litestar describes its own form of a validation error
+                told["responses"]["400"] = told["responses"]["500"] | {"description": WHY[400]}
+    return found
 
 
 def _openapi(ctx: Context) -> OpenAPIConfig:
@@ -115,6 +149,4 @@ def _openapi(ctx: Context) -> OpenAPIConfig:
         components=Components(security_schemes=schemes),
         security=[{"session": []}, {"token": []}],
         use_handler_docstrings=True,
-        path=BASE,
-        render_plugins=[JsonRenderPlugin(path="/openapi.json")],
     )

@@ -13,7 +13,7 @@ import msgspec
 import sqlalchemy as sa
 
 from headrace.api.values import JsonValue, to_json
-from headrace.api.views import WriteAudit
+from headrace.api.views import AuditedWrite
 from headrace.kernel import messages
 from headrace.kernel.clock import iso
 from headrace.records import Records
@@ -102,7 +102,7 @@ class Audit:
 
     def page(
         self, *, machine: str | None = None, tag: str | None = None, limit: int, offset: int
-    ) -> tuple[list[WriteAudit], int]:
+    ) -> tuple[list[AuditedWrite], int]:
         """Newest first, and how many there are in all."""
         where = []
         if machine is not None:
@@ -121,11 +121,11 @@ def _text(value: JsonValue) -> str:
     return msgspec.json.encode(to_json(value)).decode()
 
 
-def _view(row: Any) -> WriteAudit:
+def _view(row: Any) -> AuditedWrite:
     code, params = row.code or "", msgspec.json.decode(row.params or "{}")
     if row.state == "intent":
         code = "api.write_unfinished"
-    return WriteAudit(
+    return AuditedWrite(
         id=str(row.id),
         request=row.request,
         time=iso(row.time),

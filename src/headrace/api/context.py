@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -68,6 +69,7 @@ class Context:
     writing: Writing
     streams: Streams
     metrics: Metrics
+    description: Callable[[], dict[str, Any]]  # the OpenAPI document
 
     def __init__(self) -> None:
         self.alarm_changed = asyncio.Event()

@@ -131,8 +131,8 @@ def of_exception(error: Exception, *, lang: str, method: str, path: str) -> Prob
         return document(error.code, error.status, lang=lang, params=error.params)
     if isinstance(error, ValidationException):
         return document("api.bad_request", 400, lang=lang, errors=_faults(error))
-    if isinstance(error, SerializationException):
-        return document("api.not_json", 400, lang=lang, params={"reason": str(error.__cause__ or error)})
+    if isinstance(error.__cause__, SerializationException):  # litestar says so by a ClientException
+        return document("api.not_json", 400, lang=lang, params={"reason": _reason(error)})
     if isinstance(error, NotFoundException):
         return document("api.no_such_path", 404, lang=lang, params={"path": path})
     if isinstance(error, MethodNotAllowedException):
@@ -142,6 +142,10 @@ def of_exception(error: Exception, *, lang: str, method: str, path: str) -> Prob
         errors = () if error.status_code == 413 else (fault("", "api.bad_value", reason=error.detail),)
         return document(code, error.status_code, lang=lang, errors=errors)
     return _incident(error, "api.incident", 500, lang, method, path, {})
+
+
+def _reason(error: Exception) -> str:
+    return str(error.__cause__ or error)
 
 
 def _faults(error: ValidationException) -> tuple[Fault, ...]:

@@ -358,8 +358,8 @@ def _aggregates(kind: Kind, asked: Sequence[str]) -> list[str]:
     return list(asked)
 
 
-def _stamps(times: npt.NDArray[np.int64], *, ns: bool) -> list[float] | list[int]:
-    stamps: list[float] | list[int] = times.tolist() if ns else (times / NS_PER_MS).tolist()
+def _stamps(times: npt.NDArray[np.int64], *, ns: bool) -> list[float | int]:
+    stamps: list[float | int] = times.tolist() if ns else (times / NS_PER_MS).tolist()
     return stamps
 
 

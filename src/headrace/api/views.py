@@ -147,7 +147,7 @@ class SeriesView(msgspec.Struct, frozen=True, omit_defaults=True):
     unit: str
     kind: Kind
     raw: bool
-    time: list[float] | list[int]
+    time: list[float | int]
     quality: list[int]
     every_ms: float | None = None
     value: list[Any] | None = None
@@ -173,7 +173,7 @@ class Rows(msgspec.Struct, frozen=True):
     tag: str
     unit: str
     kind: Kind
-    time: list[str] | list[int]
+    time: list[str | int]
     value: list[Any]
     quality: list[int]
     next: str | int | None
@@ -293,7 +293,7 @@ class WriteAnswer(msgspec.Struct, frozen=True):
     results: list[WriteOutcome]
 
 
-class WriteAudit(msgspec.Struct, frozen=True):
+class AuditedWrite(msgspec.Struct, frozen=True):
     """`code` is null where the write was done; a write that nobody finished says so by its code."""
 
     id: str
@@ -310,6 +310,11 @@ class WriteAudit(msgspec.Struct, frozen=True):
     code: str | None
     zh: str
     en: str
+
+
+class WritePage(msgspec.Struct, frozen=True):
+    items: list[AuditedWrite]
+    total: int
 
 
 class PlanRequest(msgspec.Struct, frozen=True):

@@ -32,6 +32,9 @@ class Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     topic: Topic | None = None  # refreshed by this topic of the stream
     every_ms: int = 0  # asked for again after so long, where no topic serves; 0 = never
 
+    def __hash__(self) -> int:
+        return hash((self.path, self.pick, frozenset(self.params.items()), self.topic, self.every_ms))
+
 
 class _Base(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type"):
     span: Columns = 12  # of the twelve columns of a row

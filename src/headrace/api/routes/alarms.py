@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from litestar import Request
-from litestar.params import QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from headrace.api.problems import Fault, Refused, fault
 from headrace.api.routes.operation import Ctx, operation
@@ -30,7 +30,7 @@ async def list_alarms(
     ctx: Ctx,
     state_: Annotated[str, QueryParameter(name="state", description="one or more states, by comma")] = "",
     priority: Annotated[str, QueryParameter(description="one or more priorities, by comma")] = "",
-    machine: str | None = None,
+    machine: FromQuery[str | None] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=5000)] = 200,
     offset: Annotated[int, QueryParameter(ge=0)] = 0,
 ) -> AlarmPage:
@@ -45,7 +45,7 @@ async def list_alarms(
 
 
 @operation("GET", "/alarms/{id:str}", "getAlarm", "One alarm", tag="alarms", errors=(404,))
-async def get_alarm(ctx: Ctx, id: str) -> AlarmView:
+async def get_alarm(ctx: Ctx, id: FromPath[str]) -> AlarmView:
     return ctx.alarms.get(id)
 
 
@@ -59,7 +59,7 @@ async def get_alarm(ctx: Ctx, id: str) -> AlarmView:
 )
 async def get_history(
     ctx: Ctx,
-    id: str,
+    id: FromPath[str],
     limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
     offset: Annotated[int, QueryParameter(ge=0)] = 0,
 ) -> AlarmHistory:
@@ -74,7 +74,7 @@ async def get_history(
     tag="alarms",
     errors=(404, 503),
 )
-async def get_explanation(ctx: Ctx, id: str) -> AlarmExplanation:
+async def get_explanation(ctx: Ctx, id: FromPath[str]) -> AlarmExplanation:
     return await ctx.alarms.explain(id)
 
 
@@ -86,7 +86,9 @@ async def get_explanation(ctx: Ctx, id: str) -> AlarmExplanation:
     tag="alarms",
     errors=_ACTION_ERRORS,
 )
-async def acknowledge(request: Request, ctx: Ctx, id: str, data: Acknowledge) -> AlarmView:  # type: ignore[type-arg]
+async def acknowledge(
+    request: Request[Any, Any, Any], ctx: Ctx, id: FromPath[str], data: JSONBody[Acknowledge]
+) -> AlarmView:
     return await ctx.act("acknowledge", id, by=str(request.scope.get("user")), note=data.note)
 
 
@@ -98,7 +100,9 @@ async def acknowledge(request: Request, ctx: Ctx, id: str, data: Acknowledge) ->
     tag="alarms",
     errors=_ACTION_ERRORS,
 )
-async def shelve(request: Request, ctx: Ctx, id: str, data: Shelve) -> AlarmView:  # type: ignore[type-arg]
+async def shelve(
+    request: Request[Any, Any, Any], ctx: Ctx, id: FromPath[str], data: JSONBody[Shelve]
+) -> AlarmView:
     """It comes back by itself after `minutes`."""
     user = str(request.scope.get("user"))
     return await ctx.act("shelve", id, by=user, note=data.note, minutes=data.minutes)
@@ -112,7 +116,7 @@ async def shelve(request: Request, ctx: Ctx, id: str, data: Shelve) -> AlarmView
     tag="alarms",
     errors=_ACTION_ERRORS,
 )
-async def unshelve(request: Request, ctx: Ctx, id: str) -> AlarmView:  # type: ignore[type-arg]
+async def unshelve(request: Request[Any, Any, Any], ctx: Ctx, id: FromPath[str]) -> AlarmView:
     return await ctx.act("unshelve", id, by=str(request.scope.get("user")))
 
 

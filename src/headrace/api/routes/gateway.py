@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from litestar.params import FromPath
+
 from headrace.api.routes.operation import Ctx, operation
 from headrace.api.views import PlanView
 
@@ -23,7 +25,7 @@ async def get_gateway(ctx: Ctx) -> dict[str, Any]:
     tag="gateway",
     errors=(404, 503),
 )
-async def get_plan(ctx: Ctx, name: str) -> PlanView:
+async def get_plan(ctx: Ctx, name: FromPath[str]) -> PlanView:
     """As the configuration comes to; what a device turned out not to have is in GET /gateway (`isolated`)."""
     return await ctx.plans.of(name)
 

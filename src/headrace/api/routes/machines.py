@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from litestar.params import QueryParameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from headrace.api.routes.operation import Ctx, operation
 from headrace.api.views import MachineDetail, MachineView, Summary, TagPage, TagView
@@ -25,7 +25,7 @@ async def list_machines(ctx: Ctx) -> list[MachineView]:
 @operation(
     "GET", "/machines/{id:str}", "getMachine", "One machine with its tags", tag="machines", errors=(404,)
 )
-async def get_machine(ctx: Ctx, id: str) -> MachineDetail:
+async def get_machine(ctx: Ctx, id: FromPath[str]) -> MachineDetail:
     found = ctx.plant.machine_detail(id)
     if found is None:
         raise NotFound("api.no_such_machine", machine=id)
@@ -36,7 +36,7 @@ async def get_machine(ctx: Ctx, id: str) -> MachineDetail:
 async def list_tags(
     ctx: Ctx,
     search: Annotated[str, QueryParameter(max_length=200)] = "",
-    machine: str | None = None,
+    machine: FromQuery[str | None] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=5000)] = 100,
     offset: Annotated[int, QueryParameter(ge=0)] = 0,
 ) -> TagPage:
@@ -49,7 +49,7 @@ async def list_tags(
 
 
 @operation("GET", "/tags/{name:path}", "getTag", "One tag with its newest value", tag="tags", errors=(404,))
-async def get_tag(ctx: Ctx, name: str) -> TagView:
+async def get_tag(ctx: Ctx, name: FromPath[str]) -> TagView:
     row = ctx.live.by_name.get(name.lstrip("/"))
     if row is None:
         raise NotFound("api.no_such_tag", tag=name.lstrip("/"))

@@ -18,7 +18,7 @@ Ctx = NamedDependency[SkipValidation[Context]]
 """The Context, as the handler argument `ctx`."""
 
 _METHODS: Mapping[str, Callable[..., Any]] = {"GET": get, "POST": post, "DELETE": delete}
-_WHY = {
+WHY = {
     400: "the request has faults; `errors` lists them",
     401: "not signed in",
     403: "a forged write, or not allowed",
@@ -28,6 +28,8 @@ _WHY = {
     429: "too many tries; wait `retry_after` seconds",
     503: "a part of the node does not answer, or is busy; try again",
 }
+"""What a status means, in the description."""
+
 Handler = Callable[..., Any]
 
 
@@ -50,7 +52,7 @@ def operation(
         code: ResponseSpec(
             ProblemDocument,
             generate_examples=False,
-            description=_WHY.get(code, HTTPStatus(code).phrase),
+            description=WHY.get(code, HTTPStatus(code).phrase),
             media_type=MEDIA_TYPE,
         )
         for code in statuses
@@ -65,7 +67,7 @@ def operation(
             tags=[tag],
             responses=declared,
             status_code=status,
-            security=[] if open_ else None,
+            opt={"open": open_},
             **more,
         )(function)
         return made

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from litestar.params import FromPath
+
 from headrace.api.routes.operation import Ctx, operation
 from headrace.api.views import ScreenBrief
 from headrace.kernel.errors import NotFound
@@ -16,7 +18,7 @@ async def list_screens(ctx: Ctx) -> list[ScreenBrief]:
 @operation(
     "GET", "/screens/{id:str}", "getScreen", "One screen with its widgets", tag="screens", errors=(404,)
 )
-async def get_screen(ctx: Ctx, id: str) -> Screen:
+async def get_screen(ctx: Ctx, id: FromPath[str]) -> Screen:
     found = ctx.screens.get(id)
     if found is None:
         raise NotFound("api.no_such_screen", screen=id)

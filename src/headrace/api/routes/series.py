@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from litestar import Request, Response
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import QueryParameter
+from litestar.params import FromQuery, QueryParameter
 
 from headrace.api import queries
 from headrace.api.context import Context
@@ -42,7 +42,7 @@ def _tags(ctx: Context, names: list[str] | None) -> tuple[Tag, ...]:
     return tuple(found)
 
 
-def _gone(request: Request) -> Callable[[], Any]:  # type: ignore[type-arg]
+def _gone(request: Request[Any, Any, Any]) -> Callable[[], Any]:
     async def until_gone() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
@@ -52,7 +52,7 @@ def _gone(request: Request) -> Callable[[], Any]:  # type: ignore[type-arg]
 
 @operation("GET", "/series", "getSeries", "Curves of tags over a span", tag="history", errors=(400, 404, 503))
 async def get_series(
-    request: Request,  # type: ignore[type-arg]
+    request: Request[Any, Any, Any],
     ctx: Ctx,
     tag: Names = None,
     from_: From = "-1h",
@@ -62,7 +62,7 @@ async def get_series(
     agg: Annotated[
         str, QueryParameter(description="of count, min, max, mean, sum, first, last")
     ] = "min,max,mean",
-    times: Times = "ms",
+    times: FromQuery[Times] = "ms",
 ) -> SeriesAnswer:
     """Every stored point where `points` are enough for them, else buckets whose width lets `points` cover the
     span. Buckets are aligned to the epoch and stamped with their start; those without a point are left out. A
@@ -91,14 +91,14 @@ async def get_series(
     },
 )
 async def get_rows(
-    request: Request,  # type: ignore[type-arg]
+    request: Request[Any, Any, Any],
     ctx: Ctx,
     tag: Names = None,
     from_: From = "-1h",
     to: To = "now",
     limit: Annotated[int, QueryParameter(ge=1)] = 100_000,
-    format: Literal["json", "arrow"] = "json",
-    times: Times = "ms",
+    format: FromQuery[Literal["json", "arrow"]] = "json",
+    times: FromQuery[Times] = "ms",
 ) -> Response[Any]:
     """At most `limit` points of each tag; `next` is the `from` of the next page. Times are RFC 3339 with nine
     decimals, or integer nanoseconds with `times=ns`, which `from` and `to` then are too."""
@@ -122,13 +122,13 @@ async def get_rows(
     "GET", "/history/gaps", "listGaps", "Times without a usable point", tag="history", errors=(400, 404, 503)
 )
 async def get_gaps(
-    request: Request,  # type: ignore[type-arg]
+    request: Request[Any, Any, Any],
     ctx: Ctx,
     tag: Names = None,
     from_: From = "-1h",
     to: To = "now",
     longer: Annotated[str, QueryParameter(description="a duration such as 90s")] = "60s",
-    times: Times = "ms",
+    times: FromQuery[Times] = "ms",
 ) -> GapsAnswer:
     """Of one tag. A usable point has a value and a quality that is not bad."""
     ns = times == "ns"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from litestar import Request, Response
 from litestar.datastructures import Cookie
+from litestar.params import JSONBody
 
 from headrace.api.context import Context
 from headrace.api.problems import Refused
@@ -40,7 +42,7 @@ def _cookie(ctx: Context, secret: str, seconds: int) -> Cookie:
 @operation(
     "GET", "/session", "getSession", "Who is signed in, and which node this is", tag="session", open_=True
 )
-async def get_session(request: Request, ctx: Ctx) -> SessionView:  # type: ignore[type-arg]
+async def get_session(request: Request[Any, Any, Any], ctx: Ctx) -> SessionView:
     """Answers without credentials too, so that the sign-in page can say which node it belongs to."""
     secret = request.scope.get("auth")
     session = ctx.gate.session(secret) if secret and secret != "token" else None
@@ -56,7 +58,7 @@ async def get_session(request: Request, ctx: Ctx) -> SessionView:  # type: ignor
     open_=True,
     errors=(400, 401, 429),
 )
-async def sign_in(request: Request, ctx: Ctx, data: SignIn) -> Response[SessionView]:  # type: ignore[type-arg]
+async def sign_in(request: Request[Any, Any, Any], ctx: Ctx, data: JSONBody[SignIn]) -> Response[SessionView]:
     """Sets the session cookie: HttpOnly, SameSite=Strict, and Secure where the node serves TLS. Wrong tokens
     are slowed down per address."""
     address = client_address(request.scope)
@@ -72,7 +74,7 @@ async def sign_in(request: Request, ctx: Ctx, data: SignIn) -> Response[SessionV
 
 
 @operation("DELETE", "/session", "signOut", "End the session", tag="session", status=200)
-async def sign_out(request: Request, ctx: Ctx) -> Response[SessionView]:  # type: ignore[type-arg]
+async def sign_out(request: Request[Any, Any, Any], ctx: Ctx) -> Response[SessionView]:
     """The cookie is worth nothing afterwards, also to whoever kept a copy."""
     secret = request.scope.get("auth")
     if secret and secret != "token":

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from litestar import Request
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import QueryParameter
+from litestar.params import FromQuery, QueryParameter
 from litestar.response import Stream
 
 from headrace.api.problems import Refused
@@ -29,10 +29,10 @@ from headrace.kernel.errors import InputError, NotFound
     },
 )
 async def get_stream(
-    request: Request,  # type: ignore[type-arg]
+    request: Request[Any, Any, Any],
     ctx: Ctx,
     topics: Annotated[str, QueryParameter(max_length=100)] = ",".join(TOPICS),
-    machine: str | None = None,
+    machine: FromQuery[str | None] = None,
 ) -> Stream:
     """`values`: {"t": ms, "v": {tag: [value, quality, ms]}}, first all tags (of `machine`, where given), then
     twice a second those that changed. `alarm`: an AlarmView each time one changes. `gateway`: as GET

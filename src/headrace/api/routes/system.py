@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 from litestar import Request, Response, get
 from litestar.enums import MediaType
@@ -54,8 +56,14 @@ def _by(label: str, figures: Mapping[str, int]) -> list[Sample]:
     return [({label: name}, float(figure)) for name, figure in figures.items()]
 
 
+@operation("GET", "/openapi.json", "getOpenApi", "This description", tag="system")
+async def get_openapi(ctx: Ctx) -> Response[dict[str, Any]]:
+    return Response(await asyncio.to_thread(ctx.description))  # a second of work, once
+
+
 @get(["/", "/{path:path}"], include_in_schema=False)
-async def get_console(request: Request, ctx: Ctx, path: str = "/") -> Response[bytes]:  # type: ignore[type-arg]
+async def get_console(request: Request[Any, Any, Any], ctx: Ctx) -> Response[bytes]:
+    path = request.scope["path"]
     if path == "/api" or path.startswith("/api/"):
         raise NotFound("api.no_such_path", path=path)
     asset, status = ctx.console.find(path)
@@ -68,5 +76,5 @@ async def get_console(request: Request, ctx: Ctx, path: str = "/") -> Response[b
     return Response(body, status_code=status, headers=headers, media_type=headers["content-type"])
 
 
-HANDLERS = [get_health, get_metrics]
+HANDLERS = [get_health, get_metrics, get_openapi]
 CONSOLE_HANDLERS = [get_console]
