@@ -59,7 +59,7 @@ def fail(error: HeadraceError, *, json: bool) -> NoReturn:
             body["problems"] = problems_in_both(error)
         note(msgspec.json.encode(body, enc_hook=str).decode())
     else:
-        note(t("error_is", text=error.text(LANG)))
+        note(t("cli.error_is", text=error.text(LANG)))
         if isinstance(error, ConfigError) and len(error.problems) > 1:
             note(messages.render(error.code, LANG, **error.params))
     leave(USAGE if isinstance(error, UsageFault) else FAILED)

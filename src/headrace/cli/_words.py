@@ -12,22 +12,22 @@ from headrace.kernel import messages
 LANG = messages.reader_language()
 
 _TYPERS_WORDS = {
-    "Arguments": "arguments",
-    "Options": "options",
-    "Commands": "commands",
-    "Error": "error",
-    "Aborted.": "aborted",
-    "Aborted!": "aborted",
-    "required": "required",
-    "[required]": "required_marked",
-    "[default: {}]": "default_marked",
-    "Try [blue]'{command_path} {help_option}'[/] for help.": "try_help",
+    "Arguments": "cli.typer.arguments",
+    "Options": "cli.typer.options",
+    "Commands": "cli.typer.commands",
+    "Error": "cli.typer.error",
+    "Aborted.": "cli.typer.aborted",
+    "Aborted!": "cli.typer.aborted",
+    "required": "cli.typer.required",
+    "[required]": "cli.typer.required_marked",
+    "[default: {}]": "cli.typer.default_marked",
+    "Try [blue]'{command_path} {help_option}'[/] for help.": "cli.typer.try_help",
 }
 
 
-def t(key: str, **params: Any) -> str:
-    """The row `cli.<key>` of the message table in the reader's language, braces filled."""
-    row = _rows()[f"cli.{key}"]
+def t(code: str, **params: Any) -> str:
+    """The row `code` of this room's messages in the reader's language, braces filled."""
+    row = _rows()[code]
     text = row.zh if LANG == "zh" else row.en
     return text.format(**params) if params else text
 
@@ -39,8 +39,8 @@ def _rows() -> dict[str, messages.Message]:
 
 
 def _translate(text: str) -> str:
-    key = _TYPERS_WORDS.get(text)
-    return t(f"typer.{key}") if key else text  # typer fills the braces itself
+    code = _TYPERS_WORDS.get(text)
+    return t(code) if code else text  # typer fills the braces itself
 
 
 # typer takes its words from gettext when it is imported, and ships no catalogue; so this comes first

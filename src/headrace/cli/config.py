@@ -11,8 +11,8 @@ import typer  # isort: skip
 
 def register(app: typer.Typer, command: type, group: type) -> None:
     """Add the group to `app`."""
-    sub = typer.Typer(cls=group, help=t("config.help"), no_args_is_help=True)
-    sub.command("check", cls=command, help=t("config.check.help"))(check)
+    sub = typer.Typer(cls=group, help=t("cli.config.help"), no_args_is_help=True)
+    sub.command("check", cls=command, help=t("cli.config.check.help"))(check)
     app.add_typer(sub, name="config", cls=group)
 
 
@@ -34,4 +34,4 @@ def check(config: Config = CONFIG, json: Json = False) -> None:
         node = settings[NODE].name
         emit({"ok": True, "file": str(config), "node": node, "tags": tags, "connections": connections})
     else:
-        say(t("config.right", file=str(config), tags=tags, connections=connections))
+        say(t("cli.config.right", file=str(config), tags=tags, connections=connections))

@@ -18,6 +18,14 @@ from headrace.kernel.errors import HeadraceError
 import typer  # isort: skip
 
 _LEAST_FREE = 2 << 30
+_NAMES = {
+    "python": "cli.doctor.python",
+    "bus": "cli.doctor.bus",
+    "drivers": "cli.doctor.drivers",
+    "data": "cli.doctor.data",
+    "disk": "cli.doctor.disk",
+    "config": "cli.doctor.config",
+}
 
 
 class Finding(NamedTuple):
@@ -30,7 +38,7 @@ class Finding(NamedTuple):
 
 def register(app: typer.Typer, command: type, group: type) -> None:
     """Add the command to `app`."""
-    app.command("doctor", cls=command, help=t("doctor.help"))(doctor)
+    app.command("doctor", cls=command, help=t("cli.doctor.help"))(doctor)
 
 
 def doctor(config: Config = CONFIG, data: Data = DATA, json: Json = False) -> None:
@@ -40,7 +48,7 @@ def doctor(config: Config = CONFIG, data: Data = DATA, json: Json = False) -> No
         emit({"ok": well, "checks": [f._asdict() for f in findings]})
     else:
         for f in findings:
-            say(f"{'✓' if f.ok else '✗'} {t('doctor.' + f.name)}: {f.detail}")
+            say(f"{'✓' if f.ok else '✗'} {t(_NAMES[f.name])}: {f.detail}")
     if not well:
         raise typer.Exit(FAILED)
 
@@ -88,7 +96,7 @@ def _writable(data: Path) -> str:
 
 def _disk(data: Path) -> Finding:
     free = shutil.disk_usage(_existing(data)).free
-    return Finding("disk", free >= _LEAST_FREE, t("doctor.free", gib=f"{free / (1 << 30):.1f}"))
+    return Finding("disk", free >= _LEAST_FREE, t("cli.doctor.free", gib=f"{free / (1 << 30):.1f}"))
 
 
 def _configured(config: Path) -> str:

@@ -13,9 +13,9 @@ import typer  # isort: skip
 
 def register(app: typer.Typer, command: type, group: type) -> None:
     """Add the group to `app`."""
-    sub = typer.Typer(cls=group, help=t("edge.help"), no_args_is_help=True)
-    sub.command("plan", cls=command, help=t("edge.plan.help"))(plan)
-    sub.command("status", cls=command, help=t("edge.status.help"))(status)
+    sub = typer.Typer(cls=group, help=t("cli.edge.help"), no_args_is_help=True)
+    sub.command("plan", cls=command, help=t("cli.edge.plan.help"))(plan)
+    sub.command("status", cls=command, help=t("cli.edge.status.help"))(status)
     app.add_typer(sub, name="edge", cls=group)
 
 
@@ -43,7 +43,7 @@ def plan(config: Config = CONFIG, json: Json = False) -> None:
         figures = {"tags": report.tags, "requests": report.count, "one_per_tag": report.one_per_tag}
         say(
             t(
-                "edge.plan.line",
+                "cli.edge.plan.line",
                 name=report.name,
                 driver=report.driver,
                 ratio=f"{report.ratio:.1f}",
@@ -52,8 +52,10 @@ def plan(config: Config = CONFIG, json: Json = False) -> None:
         )
         for r in report.requests:
             where = f"{r.area}:{r.start}+{r.length}"
-            say(t("edge.plan.request", where=where, tags=r.tags, gap=r.gap_units, every=f"{r.every_ms:g}"))
-    say(t("edge.plan.total", requests=requests, one_per_tag=one_per_tag, ratio=f"{ratio:.1f}"))
+            say(
+                t("cli.edge.plan.request", where=where, tags=r.tags, gap=r.gap_units, every=f"{r.every_ms:g}")
+            )
+    say(t("cli.edge.plan.total", requests=requests, one_per_tag=one_per_tag, ratio=f"{ratio:.1f}"))
 
 
 def status(data: Data = DATA, json: Json = False) -> None:
@@ -67,12 +69,14 @@ def status(data: Data = DATA, json: Json = False) -> None:
         buffer: dict[str, Any] = edge.get("buffer") or {}
         depth = buffer.get("depth_messages", 0)
         lag = edge.get("lag_ms")
-        say(t("edge.status.line", source=edge.get("source"), depth=depth, lag="–" if lag is None else lag))
+        say(
+            t("cli.edge.status.line", source=edge.get("source"), depth=depth, lag="–" if lag is None else lag)
+        )
         for connection in edge.get("connections", []):
             error = connection.get("error") or {}
             say(
                 t(
-                    "edge.status.connection",
+                    "cli.edge.status.connection",
                     name=connection.get("name"),
                     driver=connection.get("driver"),
                     state=connection.get("state"),

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 _AGGREGATES = ("count", "min", "max", "mean", "sum", "first", "last")
 
-Tag = Annotated[str, typer.Option("--tag", help=t("history.tag"), show_default=False)]
-Tags = Annotated[list[str] | None, typer.Option("--tag", help=t("history.tags"), show_default=False)]
-From = Annotated[str, typer.Option("--from", help=t("history.from"))]
-To = Annotated[str, typer.Option("--to", help=t("history.to"))]
+Tag = Annotated[str, typer.Option("--tag", help=t("cli.history.tag"), show_default=False)]
+Tags = Annotated[list[str] | None, typer.Option("--tag", help=t("cli.history.tags"), show_default=False)]
+From = Annotated[str, typer.Option("--from", help=t("cli.history.from"))]
+To = Annotated[str, typer.Option("--to", help=t("cli.history.to"))]
 
 
 class Format(StrEnum):
@@ -32,10 +32,12 @@ class Format(StrEnum):
 
 def register(app: typer.Typer, command: type, group: type) -> None:
     """Add the group to `app`."""
-    sub = typer.Typer(cls=group, help=t("history.help"), no_args_is_help=True)
-    for function in (query, export, compact, stats, fsck):
-        name = function.__name__
-        sub.command(name, cls=command, help=t(f"history.{name}.help"))(function)
+    sub = typer.Typer(cls=group, help=t("cli.history.help"), no_args_is_help=True)
+    sub.command("query", cls=command, help=t("cli.history.query.help"))(query)
+    sub.command("export", cls=command, help=t("cli.history.export.help"))(export)
+    sub.command("compact", cls=command, help=t("cli.history.compact.help"))(compact)
+    sub.command("stats", cls=command, help=t("cli.history.stats.help"))(stats)
+    sub.command("fsck", cls=command, help=t("cli.history.fsck.help"))(fsck)
     app.add_typer(sub, name="history", cls=group)
 
 
@@ -43,10 +45,10 @@ def query(
     tag: Tag,
     from_: From = "-1h",
     to: To = "now",
-    every: Annotated[str, typer.Option("--every", help=t("history.every"), show_default=False)] = "",
-    agg: Annotated[str, typer.Option("--agg", help=t("history.agg"))] = "mean",
+    every: Annotated[str, typer.Option("--every", help=t("cli.history.every"), show_default=False)] = "",
+    agg: Annotated[str, typer.Option("--agg", help=t("cli.history.agg"))] = "mean",
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help=t("history.limit"), show_default=False)
+        int | None, typer.Option("--limit", min=1, help=t("cli.history.limit"), show_default=False)
     ] = None,
     data: Data = DATA,
     json: Json = False,
@@ -65,7 +67,7 @@ def query(
     from headrace.kernel.clock import iso
 
     if not found["points"]:
-        note(t("history.nothing", tag=tag))
+        note(t("cli.history.nothing", tag=tag))
     for time, *rest in found["points"]:
         *values, quality = rest
         shown = "\t".join("–" if v is None else v if isinstance(v, str) else repr(v) for v in values)
@@ -73,14 +75,14 @@ def query(
 
 
 def export(
-    output: Annotated[Path, typer.Argument(help=t("history.export.output"), show_default=False)],
+    output: Annotated[Path, typer.Argument(help=t("cli.history.export.output"), show_default=False)],
     tag: Annotated[
-        list[str] | None, typer.Option("--tag", help=t("history.tags"), show_default=False)
+        list[str] | None, typer.Option("--tag", help=t("cli.history.tags"), show_default=False)
     ] = None,
     from_: From = "-1h",
     to: To = "now",
     format: Annotated[
-        Format | None, typer.Option("--format", help=t("history.export.format"), show_default=False)
+        Format | None, typer.Option("--format", help=t("cli.history.export.format"), show_default=False)
     ] = None,
     data: Data = DATA,
     json: Json = False,
@@ -94,7 +96,7 @@ def export(
     if json:
         emit(done)
     else:
-        say(t("history.export.done", path=done.path, points=f"{done.points:,}", bytes=f"{done.bytes:,}"))
+        say(t("cli.history.export.done", path=done.path, points=f"{done.points:,}", bytes=f"{done.bytes:,}"))
 
 
 def compact(data: Data = DATA, json: Json = False) -> None:
@@ -134,7 +136,7 @@ def fsck(data: Data = DATA, json: Json = False) -> None:
             say(f"{finding.file}: {messages.render(finding.code, LANG, **finding.params)}")
         counts = {"segments": report.segments, "rollups": report.rollups, "messages": report.messages}
         points = f"{report.points + report.head_points:,}"
-        say(t("history.fsck.well" if report.ok else "history.fsck.unwell", points=points, **counts))
+        say(t("cli.history.fsck.well" if report.ok else "cli.history.fsck.unwell", points=points, **counts))
     if not report.ok:
         raise typer.Exit(FAILED)
 
@@ -150,7 +152,7 @@ def _history(data: Path) -> Path:
 
 def _stats_line(found: Stats) -> str:
     return t(
-        "history.stats.done",
+        "cli.history.stats.done",
         points=f"{found.points:,}",
         head=f"{found.head_points:,}",
         segments=f"{found.segment_bytes:,}",

@@ -25,12 +25,12 @@ class _Worded:
     def get_help_option(self, ctx: Any) -> Any:
         option = super().get_help_option(ctx)  # type: ignore[misc]
         if option is not None:
-            option.help = t("opt.help")
+            option.help = t("cli.opt.help")
         return option
 
     def format_usage(self, ctx: Any, formatter: Any) -> None:
         pieces = self.collect_usage_pieces(ctx)  # type: ignore[attr-defined]
-        formatter.write_usage(ctx.command_path, " ".join(pieces), prefix=t("usage") + " ")
+        formatter.write_usage(ctx.command_path, " ".join(pieces), prefix=t("cli.usage") + " ")
 
 
 class Command(_Worded, typer_core.TyperCommand):
@@ -51,7 +51,7 @@ def build() -> typer.Typer:
     """The whole command in the reader's language."""
     app = typer.Typer(
         cls=Group,
-        help=t("help"),
+        help=t("cli.help"),
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -61,7 +61,7 @@ def build() -> typer.Typer:
     @app.callback()
     def headrace(
         version: Annotated[
-            bool, typer.Option("--version", help=t("opt.version"), callback=_version, is_eager=True)
+            bool, typer.Option("--version", help=t("cli.opt.version"), callback=_version, is_eager=True)
         ] = False,
     ) -> None:
         pass
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except HeadraceError as error:
         fail(error, json=json)
     except (KeyboardInterrupt, typer.Abort):
-        note(t("interrupted"))
+        note(t("cli.interrupted"))
         leave(130)
     except BrokenPipeError:
         leave(FAILED)

@@ -21,21 +21,23 @@ class Protocol(StrEnum):
 
 def register(app: typer.Typer, command: type, group: type) -> None:
     """Add the command to `app`."""
-    app.command("replay", cls=command, help=t("replay.help"))(replay)
+    app.command("replay", cls=command, help=t("cli.replay.help"))(replay)
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(help=t("replay.file"), show_default=False)],
-    protocol: Annotated[Protocol, typer.Option("--protocol", help=t("replay.protocol"))] = Protocol.MODBUS,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help=t("replay.port"))] = 5020,
-    host: Annotated[str, typer.Option("--host", help=t("replay.host"))] = "127.0.0.1",
-    speed: Annotated[float, typer.Option("--speed", min=0.001, help=t("replay.speed"))] = 1.0,
-    loop: Annotated[bool, typer.Option("--loop", help=t("replay.loop"))] = False,
+    file: Annotated[Path, typer.Argument(help=t("cli.replay.file"), show_default=False)],
+    protocol: Annotated[
+        Protocol, typer.Option("--protocol", help=t("cli.replay.protocol"))
+    ] = Protocol.MODBUS,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help=t("cli.replay.port"))] = 5020,
+    host: Annotated[str, typer.Option("--host", help=t("cli.replay.host"))] = "127.0.0.1",
+    speed: Annotated[float, typer.Option("--speed", min=0.001, help=t("cli.replay.speed"))] = 1.0,
+    loop: Annotated[bool, typer.Option("--loop", help=t("cli.replay.loop"))] = False,
     time_column: Annotated[
-        str | None, typer.Option("--time-column", help=t("replay.time_column"), show_default=False)
+        str | None, typer.Option("--time-column", help=t("cli.replay.time_column"), show_default=False)
     ] = None,
     linger: Annotated[
-        float | None, typer.Option("--linger", min=0, help=t("replay.linger"), show_default=False)
+        float | None, typer.Option("--linger", min=0, help=t("cli.replay.linger"), show_default=False)
     ] = None,
     json: Json = False,
 ) -> None:
@@ -64,7 +66,7 @@ def replay(
             )
         else:
             say(text)
-            note(t("replay.started", file=str(file), host=host, port=bound, rows=len(recording.times)))
+            note(t("cli.replay.started", file=str(file), host=host, port=bound, rows=len(recording.times)))
 
     shown = 0
 
@@ -73,7 +75,7 @@ def replay(
         if now.finished or now.served - shown >= max(1, now.rows // 20):
             shown = now.served
             if not json:
-                note(t("replay.progress", served=now.served, rows=now.rows))
+                note(t("cli.replay.progress", served=now.served, rows=now.rows))
 
     async def run() -> Progress:
         stop = asyncio.Event()
@@ -97,4 +99,4 @@ def replay(
             {"event": "ended", "rows": end.rows, "served": end.served, "held": end.held, "missed": end.missed}
         )
     else:
-        note(t("replay.ended", served=end.served, rows=end.rows, missed=end.missed))
+        note(t("cli.replay.ended", served=end.served, rows=end.rows, missed=end.missed))

@@ -13,11 +13,11 @@ import typer  # isort: skip
 
 def register(app: typer.Typer, command: type, group: type) -> None:
     """Add the command to `app`."""
-    app.command("run", cls=command, help=t("run.help"))(run)
+    app.command("run", cls=command, help=t("cli.run.help"))(run)
 
 
 def run(
-    role: Annotated[str, typer.Argument(help=t("run.role"), show_default=False)],
+    role: Annotated[str, typer.Argument(help=t("cli.run.role"), show_default=False)],
     config: Config = CONFIG,
     data: Data = DATA,
 ) -> None:

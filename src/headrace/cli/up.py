@@ -13,7 +13,7 @@ import typer  # isort: skip
 
 def register(app: typer.Typer, command: type, group: type) -> None:
     """Add the command to `app`."""
-    app.command("up", cls=command, help=t("up.help"))(up)
+    app.command("up", cls=command, help=t("cli.up.help"))(up)
 
 
 def up(config: Config = CONFIG, data: Data = DATA, json: Json = False) -> None:
@@ -21,7 +21,7 @@ def up(config: Config = CONFIG, data: Data = DATA, json: Json = False) -> None:
     import signal
 
     from headrace.kernel import messages
-    from headrace.node import Progress, Supervisor, logs
+    from headrace.node import Progress, Supervisor
 
     def observe(progress: Progress) -> None:
         if json:
@@ -34,8 +34,7 @@ def up(config: Config = CONFIG, data: Data = DATA, json: Json = False) -> None:
         loop = asyncio.get_running_loop()
         for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(sign, stop.set)
-        logs.configure("node", data / "logs", human=False)
-        await Supervisor(config, data, observer=observe).run(stop)
+        await Supervisor(config, data, observer=observe, log_files=True).run(stop)
 
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     asyncio.run(run())

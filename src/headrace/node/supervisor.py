@@ -22,6 +22,7 @@ from headrace.bus import BUS, NatsServer, child
 from headrace.bus.server import BusAddress
 from headrace.kernel.clock import Clock, SystemClock
 from headrace.kernel.config import Settings
+from headrace.node import logs
 from headrace.node.config import NODE, load
 from headrace.node.files import Layout, Lock, read_json, write_json
 from headrace.node.roles import HEARTBEAT_S, PROFILES, connect_bus, open_migrated
@@ -56,7 +57,11 @@ class _Child:
 
 
 class Supervisor:
-    """`run` until `stop` is set. One object per run."""
+    """`run` until `stop` is set. One object per run.
+
+    `observer` is told each step; `log_files` sends this process's log to logs/node.log; `environ` is laid
+    over the configuration and given to the roles.
+    """
 
     def __init__(
         self,
@@ -66,12 +71,14 @@ class Supervisor:
         observer: Callable[[Progress], None] | None = None,
         environ: Mapping[str, str] | None = None,
         clock: Clock | None = None,
+        log_files: bool = False,
     ) -> None:
         self._config = config.resolve()
         self._layout = Layout(data_dir)
         self._observer = observer
         self._environ = dict(os.environ if environ is None else environ)
         self._clock = clock or SystemClock()
+        self._log_files = log_files
         self._children: dict[str, _Child] = {}
         self._server: NatsServer | None = None
         self._address: BusAddress | None = None
@@ -88,6 +95,8 @@ class Supervisor:
         self._layout.create()
         lock = Lock(self._layout)
         lock.acquire()
+        if self._log_files:
+            logs.configure("node", self._layout.logs, human=False)
         tasks: list[asyncio.Task[None]] = []
         try:
             self._started = self._clock.now()
