@@ -90,7 +90,7 @@ def test_failed_chiller_warms_its_water_then_the_bath(shop: Workshop) -> None:
     shop.run(60.0)
     assert read(shop, "utilities/chiller/running") == 0
     assert read(shop, "utilities/chiller/current") < 1
-    shop.run(600.0, step=0.5)
+    shop.run(600.0, step=1.0)
     assert read(shop, "utilities/chiller/supply") > 11
     shop.run(6000.0, step=1.0)
     assert read(shop, "utilities/chiller/supply") > 20
@@ -121,7 +121,7 @@ def test_failed_gun_has_no_voltage_and_the_film_is_thinner(twin: Callable[[], Wo
             strike(shop, "gun-failure", gun)
         voltages = []
         for _ in range(900):
-            shop.run(1.0, step=0.5)
+            shop.run(1.0, step=1.0)
             if shop.booth.spraying:
                 voltages.append(read(shop, "powder/gun1/voltage"))
         films.append(shop.booth.last_film)

@@ -118,7 +118,7 @@ def test_cure_is_the_equivalent_of_ten_minutes_at_180() -> None:
 def test_cured_parts_meet_the_specification(shop: Workshop) -> None:
     parts = []
     for _ in range(60):
-        shop.run(60.0, step=0.5)
+        shop.run(60.0, step=1.0)
         if shop.oven.last is not None and (not parts or parts[-1] is not shop.oven.last):
             parts.append(shop.oven.last)
     whole = [p for p in parts if p.roughness]  # hung after the models were started
@@ -133,7 +133,7 @@ def test_cured_parts_meet_the_specification(shop: Workshop) -> None:
 
 def test_no_part_is_made_or_lost(shop: Workshop) -> None:
     for _ in range(400):
-        shop.run(10.0, step=0.5)
+        shop.run(10.0, step=1.0)
         line = shop.line
         assert line.hung == line.taken + line.on_line
         assert len(line.idle) + len(line.track) == 24
@@ -146,7 +146,7 @@ def test_no_part_is_made_or_lost(shop: Workshop) -> None:
 
 def test_steady_state_stays_within_the_process_windows(shop: Workshop) -> None:
     for _ in range(60):
-        shop.run(60.0, step=0.5)
+        shop.run(60.0, step=1.0)
         bath = shop.ecoat
         assert 29.0 < bath.temperature < 30.0
         assert 5.8 < bath.ph < 6.2
