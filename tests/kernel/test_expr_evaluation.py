@@ -253,7 +253,7 @@ def negative_zero(text: str) -> bool:
     return "/ " in text and any(f in text for f in ("min(", "max(", "clamp("))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(st.lists(expressions, min_size=1, max_size=4), st.booleans().flatmap(rows))
 def test_all_evaluators_agree(texts: list[str], table: list[dict[str, Point]]) -> None:
     formulas = [check(parse(text), SYMBOLS) for text in texts if not negative_zero(text)]

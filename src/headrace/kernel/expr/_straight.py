@@ -56,14 +56,25 @@ def scaled(x: Any, factors: tuple[float, float]) -> Any:
     return made
 
 
+def _minimum(x: Any, y: Any, out: Array) -> None:
+    np.minimum(x, y, out=out)  # NumPy takes its output only by name
+
+
+def _maximum(x: Any, y: Any, out: Array) -> None:
+    np.maximum(x, y, out=out)
+
+
+_INTO = UFUNCS | {"min": _minimum, "max": _maximum}
+
+
 def _choose(args: list[Any], _value: Any, out: Array) -> None:
     np.copyto(out, args[2])
     np.copyto(out, args[1], where=args[0])
 
 
 def _clamp(args: list[Any], _value: Any, out: Array) -> None:
-    np.maximum(args[0], args[1], out)
-    np.minimum(out, args[2], out)
+    np.maximum(args[0], args[1], out=out)
+    np.minimum(out, args[2], out=out)
 
 
 def _is_in(args: list[Any], _value: Any, out: Array) -> None:
@@ -165,9 +176,9 @@ class Straight:
                 self._release(dying, free)
                 self._code.append((_OTHER, _OTHERS[op.op], op.args, op.value, n))
             elif len(op.args) == 2:
-                self._code.append((_PAIR, UFUNCS[op.op], op.args[0], op.args[1], n))
+                self._code.append((_PAIR, _INTO[op.op], op.args[0], op.args[1], n))
             else:
-                self._code.append((_SINGLE, UFUNCS[op.op], op.args[0], None, n))
+                self._code.append((_SINGLE, _INTO[op.op], op.args[0], None, n))
 
     def _release(self, dying: list[int], free: dict[Any, list[int]]) -> None:
         for arg in dying:
