@@ -22,6 +22,7 @@ import structlog
 
 from headrace.bus import child
 from headrace.bus._common import MAX_PAYLOAD
+from headrace.bus._disk import DiskWatch
 from headrace.bus.config import MIB, BusSettings
 from headrace.bus.nats import NatsBus
 from headrace.kernel.errors import BusUnavailable, Unavailable
@@ -159,7 +160,13 @@ class NatsServer:
         except BaseException:
             await self._end_process()
             raise
-        _write_private(self._run / "bus.json", msgspec.json.encode(self.address).decode())
+        try:
+            _write_private(self._run / "bus.json", msgspec.json.encode(self.address).decode())
+        except OSError as error:
+            # a full disk while the server restarts: what stands there still leads clients to it
+            if not (self._run / "bus.json").exists():
+                raise
+            log.error("bus_file_failed", error=str(error))
 
     async def _answering(self) -> None:
         """Until JetStream answers. Raises Unavailable where the process ends or stays silent."""
@@ -186,6 +193,7 @@ class NatsServer:
     async def _until_unwell(self) -> str:
         """Why the server has to be restarted."""
         process, failures = self._process, 0
+        disk = DiskWatch(self._home, self._log)
         while not self._stopping:
             if process is None or process.returncode is not None:
                 return f"exit code {process.returncode if process else None}"
@@ -195,6 +203,8 @@ class NatsServer:
                 continue
             except TimeoutError:
                 pass
+            if await asyncio.to_thread(disk.recovered):
+                return "the disk was full and has room again"
             try:
                 if self._probe is not None:
                     await self._probe.ping(_PING_S)

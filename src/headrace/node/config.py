@@ -23,6 +23,7 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     profile: Literal["plant"] = "plant"
     title: Text | None = None
     timezone: str = "Asia/Shanghai"
+    roles: tuple[Literal["ingest", "rules", "edge", "api"], ...] | None = None  # None: all of the profile
 
 
 def _check(node: NodeSettings, settings: Settings) -> Iterator[tuple[str, str, dict[str, Any]]]:

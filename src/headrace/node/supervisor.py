@@ -105,11 +105,12 @@ class Supervisor:
             await self._start_bus(settings, stop, tasks)
             if not stop.is_set():
                 self._choose_api_port(settings)
-                for role in PROFILES[settings[NODE].profile]:
+                for role in settings[NODE].roles or PROFILES[settings[NODE].profile]:
                     self._children[role] = _Child(role)
                     tasks.append(asyncio.create_task(self._keep(self._children[role]), name=role))
                 tasks.append(asyncio.create_task(self._watch(), name="watch"))
-                tasks.append(asyncio.create_task(self._announce(), name="announce"))
+                if "api" in self._children:
+                    tasks.append(asyncio.create_task(self._announce(), name="announce"))
                 await self._until(stop, tasks)
         finally:
             await self._stop(tasks)
