@@ -210,6 +210,7 @@ export interface TagView {
   quality: number
   time: string | null
   active: boolean
+  limits: Limit[]
 }
 
 
@@ -221,8 +222,15 @@ export interface AlarmView {
   priority: Priority
   state: AlarmStateName
   when: string
+  /** what the operator should do */
+  advice: Text | null
   machine: string | null
+  /** the first tag of the condition; `value` and `unit` are its */
+  tag: string | null
   value: Value
+  unit: string
+  /** the condition can be judged: its tags have values */
+  known: boolean
   since: string | null
   /** the condition holds, also while shelved */
   active: boolean
@@ -280,7 +288,7 @@ export interface WriteAnswer {
 }
 
 export interface WriteEntry extends Text {
-  id: number
+  id: string
   request: string
   time: string
   by: string
@@ -371,7 +379,7 @@ export interface Gateway {
   history: Record<string, unknown> | null
 }
 
-/** GET /machines/{id}: the machine, and its tags as `items`. */
-export interface MachineDetail extends Machine {
-  items: TagView[]
+/** GET /machines/{id}: the machine, with its tags in place of their number. */
+export interface MachineDetail extends Omit<Machine, 'tags'> {
+  tags: TagView[]
 }
