@@ -178,8 +178,8 @@ def _kills(tmp_path: Path, times: int) -> None:
 
 
 @pytest.mark.fault
-def test_kill_9_four_times(tmp_path: Path) -> None:
-    _kills(tmp_path, 4)
+def test_kill_9_three_times(tmp_path: Path) -> None:
+    _kills(tmp_path, 3)
 
 
 @pytest.mark.fault

@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headrace.history.files import NewFile
@@ -109,7 +110,7 @@ def sort_table(table: pa.Table) -> pa.Table:
 def take(table: pa.Table, rows: npt.NDArray[np.intp]) -> pa.Table:
     """The rows at these positions, bits unchanged, each column in one chunk."""
     at = pa.array(rows)
-    columns = [_whole(c).take(at) for c in table.columns]
+    columns = [pc.take(_whole(c), at) for c in table.columns]
     return pa.Table.from_arrays(columns, schema=table.schema)
 
 
