@@ -140,7 +140,8 @@ class Node:
 
     async def close(self) -> None:
         self.stop.set()
-        await asyncio.wait_for(asyncio.gather(self.serving, *self._tasks), 15)
+        if not self.serving.done() or self.serving.exception() is None:
+            await asyncio.wait_for(asyncio.gather(self.serving, *self._tasks), 15)
         if self.url:
             await self.client.aclose()
         self.records.close()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.api.live import LiveValues
-from headrace.history.lastvalues import LastValues
+from headrace.history import LastValues
 from headrace.kernel.model import Batch, Kind, Quality, Tag
 
 TAGS = [

@@ -134,11 +134,9 @@ def _rendered(connection: Mapping[str, Any]) -> dict[str, Any]:
     error = connection.get("error")
     if not isinstance(error, dict) or not isinstance(error.get("code"), str):
         return {**connection, "error": None}
-    return {**connection, "error": _error(error["code"], error.get("params") or {}, error)}
+    # A text that the edge gives stands: a plugin's codes are in the edge's own table only.
+    return {**connection, "error": {**_error(error["code"], error.get("params") or {}), **error}}
 
 
-def _error(code: str, params: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    texts = {lang: messages.render(code, lang, **params) for lang in messages.LANGS}
-    if given and messages.get(code) is None:  # a plugin's code that only its own process knows
-        texts = {lang: str(given.get(lang) or code) for lang in messages.LANGS}
-    return {"code": code, "params": dict(params), **texts}
+def _error(code: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    return {"code": code, **{lang: messages.render(code, lang, **params) for lang in messages.LANGS}}

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.api.values import JsonValue, to_json
-from headrace.history.lastvalues import LastValues
+from headrace.history import LastValues
 from headrace.kernel.clock import NS_PER_MS
 from headrace.kernel.model import Batch, Kind, Quality, Tag
 

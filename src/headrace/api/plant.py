@@ -51,7 +51,7 @@ class Plant:
         """Tags of an edge that is silent are stale, and so are tags that no edge delivers any more."""
         served = self._gateway.connections()
         silent = {edge: self._gateway.silent(edge) for edge in self._gateway.edges}
-        every = all(silent.values())
+        every = bool(silent) and all(silent.values())
         by_source = np.array(
             [silent[served[source][0]] if source in served else every for source in self._sources], np.bool_
         )

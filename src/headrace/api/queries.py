@@ -21,8 +21,7 @@ import pyarrow as pa
 from headrace.api.problems import Refused
 from headrace.api.values import column
 from headrace.api.views import GapsAnswer, GapView, Rows, RowsAnswer, SeriesAnswer, SeriesView
-from headrace.history.query import AGGREGATES, Buckets, Series
-from headrace.history.reader import Reader
+from headrace.history import AGGREGATES, Buckets, Reader, Series
 from headrace.kernel.clock import NS_PER_MS, NS_PER_S, iso, parse_time
 from headrace.kernel.config import duration
 from headrace.kernel.errors import InputError

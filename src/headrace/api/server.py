@@ -32,7 +32,7 @@ from headrace.api.screens import SCREENS
 from headrace.api.static import CONSOLE, Console
 from headrace.api.stream import TICK_S, Streams
 from headrace.api.writing import Writing
-from headrace.edge.config import EdgeSettings
+from headrace.edge import EdgeSettings
 from headrace.history import TagCatalog
 from headrace.kernel.clock import NS_PER_S, Clock, iso
 from headrace.kernel.errors import BusUnavailable, Corrupt, HeadraceError, Unavailable
@@ -82,7 +82,7 @@ async def run(
     ctx = await _context(
         settings, node, data_dir, bus, records, tags, machines, alarms, edge, config_file, clock, console
     )
-    listener = _listen(settings)
+    listener = await asyncio.to_thread(_listen, settings)
     host, port = listener.getsockname()[:2]
     ctx.cookie = f"headrace-{node.name}-{port}"  # cookies do not tell ports apart, so their names must
     ctx.tls = bool(settings.certificate)
@@ -138,7 +138,13 @@ def _config(settings: ApiSettings, ctx: Context, config_file: Path) -> uvicorn.C
 
 def _listen(settings: ApiSettings) -> socket.socket:
     """The bound socket. Without SO_REUSEPORT, so that a port belongs to one node."""
-    found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    where = {"host": settings.host, "port": settings.port}
+    try:
+        found = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError as error:
+        raise Unavailable("api.cannot_listen", **where, reason=error.strerror or str(error)) from None
     family, kind, protocol, _, address = found[0]
     listener = socket.socket(family, kind, protocol)
     try:
@@ -151,10 +157,8 @@ def _listen(settings: ApiSettings) -> socket.socket:
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
-            raise Unavailable("api.port_taken", host=settings.host, port=settings.port) from None
-        raise Unavailable(
-            "api.cannot_listen", host=settings.host, port=settings.port, reason=error.strerror or str(error)
-        ) from None
+            raise Unavailable("api.port_taken", **where) from None
+        raise Unavailable("api.cannot_listen", **where, reason=error.strerror or str(error)) from None
     return listener
 
 
@@ -223,7 +227,7 @@ async def _context(
     ctx.alarms = alarm_board.AlarmBoard(node.name, records, bus, clock)
     await ctx.alarms.refresh()
     ctx.plant = Plant(machines, ctx.live, ctx.alarms, ctx.gateway, alarm_board.limits(alarms, known), clock)
-    ctx.plans = Plans(edge, config_file)
+    ctx.plans = Plans(edge, config_file, node.name, bus)
     ctx.audit = Audit(records)
     ctx.writing = Writing(node.name, bus, ctx.live, ctx.gateway, ctx.audit, clock)
     ctx.streams = Streams(ctx.live, clock, max_streams=settings.max_streams)

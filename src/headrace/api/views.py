@@ -333,6 +333,7 @@ class PlanView(msgspec.Struct, frozen=True):
     tags: int
     one_per_tag: int
     ratio: float
+    isolated: list[str]  # tags that are not read, because the device has no such address
 
 
 class HealthView(msgspec.Struct, frozen=True):

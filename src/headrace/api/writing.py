@@ -29,7 +29,8 @@ from headrace.kernel.ports import Bus
 MOST = 100
 """Writes in one request."""
 
-TIMEOUT_S = 15.0
+TIMEOUT_S = 6.0
+"""More than the edge itself gives a device."""
 
 _log = structlog.get_logger(__name__)
 

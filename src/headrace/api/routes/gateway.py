@@ -26,7 +26,8 @@ async def get_gateway(ctx: Ctx) -> dict[str, Any]:
     errors=(404, 503),
 )
 async def get_plan(ctx: Ctx, name: FromPath[str]) -> PlanView:
-    """As the configuration comes to; what a device turned out not to have is in GET /gateway (`isolated`)."""
+    """As the edge does it now: addresses that the device turned out not to have are left out (`isolated`).
+    While no edge answers, as the configuration comes to."""
     return await ctx.plans.of(name)
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from litestar import Request, Response, get
+from litestar import Request, Response, route
 from litestar.enums import MediaType
 
 from headrace.api import static
@@ -61,7 +61,7 @@ async def get_openapi(ctx: Ctx) -> Response[dict[str, Any]]:
     return Response(await asyncio.to_thread(ctx.description))  # a second of work, once
 
 
-@get(["/", "/{path:path}"], include_in_schema=False)
+@route(["/", "/{path:path}"], http_method=["GET", "HEAD"], include_in_schema=False)
 async def get_console(request: Request[Any, Any, Any], ctx: Ctx) -> Response[bytes]:
     path = request.scope["path"]
     if path == "/api" or path.startswith("/api/"):
