@@ -226,7 +226,8 @@ Open = Callable[..., Page]
 @pytest.fixture
 def open_page(browser: Browser, console_url: str) -> Iterator[Open]:
     """Opens a console path, signed in by the address. After the test: the browser reported no error, no
-    violated policy, and asked nothing of another origin. `faults`: the test makes requests fail itself."""
+    violated policy, and asked nothing of another origin. `faults`: the test makes requests fail
+    itself; `script` runs before the page's own."""
     origin, _, token = console_url.partition("/#")
     contexts = []
     complaints: list[str] = []
@@ -238,6 +239,7 @@ def open_page(browser: Browser, console_url: str) -> Iterator[Open]:
         theme: str = "light",
         signed_in: bool = True,
         faults: bool = False,
+        script: str = "",
     ) -> Page:
         context = browser.new_context(
             viewport={"width": 1440, "height": 900},
@@ -246,6 +248,8 @@ def open_page(browser: Browser, console_url: str) -> Iterator[Open]:
         )
         contexts.append(context)
         page = context.new_page()
+        if script:
+            page.add_init_script(script)
         page.set_default_timeout(15_000)
         page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
         page.on(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ PAGES = {
     "alarms": ("/alarms", "alarm-list"),
     "gateway": ("/gateway", "gateway-health"),
 }
+KEEP_STREAM = """window.EventSource = class extends EventSource {
+  constructor(...given) { super(...given); window.stream = this } }"""
 CJK = re.compile(r"[\u3400-\u9fff]")
 
 
@@ -231,7 +234,9 @@ def test_trend_zooms_from_raw_to_a_year_by_the_address(open_page) -> None:
     expect(page.locator("[data-widget=trend]")).to_contain_text("Raw values")
     page.locator("[data-preset='-365d']").click()
     expect(page).to_have_url(re.compile("from=-365d"))
-    expect(page.locator("[data-widget=trend]")).to_contain_text("Buckets of", timeout=5_000)
+    # a node of today has so few points in its year that they come raw; the range is what must have changed
+    year_ago = str(datetime.now(UTC).year - 1)
+    expect(page.locator("[data-widget=trend] .status")).to_contain_text(year_ago, timeout=5_000)
     box = chart.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 200)
@@ -296,19 +301,20 @@ def test_list_exports_what_is_shown(open_page) -> None:
     expect(page.locator("[data-widget=tag-table] tr.item")).to_have_count(8)
     with page.expect_download() as download:
         page.locator("[data-widget=tag-table]").get_by_role("button", name="Export CSV").click()
-    text = Path(download.value.path()).read_text("utf-8-sig")
+    text = Path(download.value.path()).read_bytes().decode("utf-8-sig")
     assert text.count("\r\n") == 9
     assert "oven/zone1/temperature" in text and "°C" in text
 
 
 def test_lost_stream_greys_the_values_and_comes_back(open_page) -> None:
-    page = open_page("/machines/oven", faults=True)
+    page = open_page("/machines/oven", faults=True, script=KEEP_STREAM)
     expect(page.get_by_test_id("link")).to_have_text("Live")
-    page.context.set_offline(True)
+    page.route("**/api/v1/stream*", lambda route: route.abort())
+    page.evaluate("window.stream.close(), window.stream.dispatchEvent(new Event('error'))")
     expect(page.get_by_test_id("lost")).to_be_visible(timeout=25_000)
     grey = page.evaluate("getComputedStyle(document.querySelector('.muted')).color")
     expect(page.locator("[data-widget=tag-table] .live").first).to_have_css("color", grey)
-    page.context.set_offline(False)
+    page.unroute("**/api/v1/stream*")
     page.get_by_role("button", name="Reconnect now").click()
     expect(page.get_by_test_id("link")).to_have_text("Live")
     expect(page.get_by_test_id("lost")).to_have_count(0)
