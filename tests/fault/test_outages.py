@@ -28,7 +28,7 @@ def stored(node: RunningNode) -> list[int]:
 
 
 def holes(node: RunningNode, upto: int) -> list[int]:
-    """Counter values up to `upto` that are not in history (yet): live data come first, the backlog follows."""
+    """Counter values up to `upto` not in history yet: live data come first, the backlog follows."""
     found = stored(node)
     return sorted(set(range(found[0], upto + 1)) - set(found))
 

@@ -104,7 +104,6 @@ def test_near_names_and_choices_are_offered(tmp_path: Path) -> None:
     assert near.params["near"] == "port"
 
 
-@pytest.mark.xfail(strict=True, reason="the choices of a Literal are shown as typing's own name of it")
 def test_the_choices_of_a_literal_are_listed(tmp_path: Path) -> None:
     (choice,) = problems(tmp_path, '[box]\nitems = [{ name = "a", kind = "fsat" }]')
     assert choice.params["choices"] == "fast, slow"

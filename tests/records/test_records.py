@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -353,24 +355,41 @@ def test_every_code_is_in_the_message_table() -> None:
 
 @pytest.fixture(scope="module")
 def postgresql(tmp_path_factory: pytest.TempPathFactory):
-    """A PostgreSQL server of our own on a socket in a folder, where server and driver are installed."""
-    pytest.importorskip("psycopg", reason="the optional PostgreSQL driver is not installed")
+    """A PostgreSQL server of our own on loopback, where its programs are installed."""
     initdb, server = shutil.which("initdb"), shutil.which("postgres")
-    if not initdb or not server or os.geteuid() == 0:
-        pytest.skip("no PostgreSQL server here that this user may start")
-    data = tmp_path_factory.mktemp("postgresql")
-    subprocess.run([initdb, "-D", data / "data", "-A", "trust", "-U", "hr"], check=True, capture_output=True)
-    process = subprocess.Popen([server, "-D", data / "data", "-k", data, "-h", ""], stderr=subprocess.PIPE)
-    try:
-        assert process.stderr
-        for line in process.stderr:
-            if b"ready to accept connections" in line:
-                break
-        threading.Thread(target=process.stderr.read, daemon=True).start()
-        yield f"postgresql+psycopg://hr@/postgres?host={data}"
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+    if not initdb or not server:
+        pytest.skip("no PostgreSQL programs (initdb, postgres) on PATH")
+    user = "nobody" if os.geteuid() == 0 else None  # the server refuses to run as root
+    with tempfile.TemporaryDirectory(prefix="hr-pg-") as name:
+        home = Path(name)
+        if user:
+            shutil.chown(home, user)
+        subprocess.run(
+            [initdb, "-D", home / "data", "-A", "trust", "-U", "hr"],
+            check=True,
+            capture_output=True,
+            user=user,
+            cwd=home,
+        )
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        process = subprocess.Popen(
+            [server, "-D", home / "data", "-h", "127.0.0.1", "-p", str(port), "-k", ""],
+            stderr=subprocess.PIPE,
+            user=user,
+            cwd=home,
+        )
+        try:
+            assert process.stderr
+            for line in process.stderr:
+                if b"ready to accept connections" in line:
+                    break
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            yield f"postgresql://hr@127.0.0.1:{port}/postgres"
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
 
 
 def test_postgresql_does_the_same(postgresql: str, package: str) -> None:

@@ -71,7 +71,8 @@ class RunningNode:
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.token}"}
-        answer = httpx.request(method, self.url.rstrip("/") + "/api/v1" + path, headers=headers, timeout=10, **options)
+        url = self.url.rstrip("/") + "/api/v1" + path
+        answer = httpx.request(method, url, headers=headers, timeout=10, **options)
         answer.raise_for_status()
         return answer
 

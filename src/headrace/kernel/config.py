@@ -7,11 +7,13 @@ Every fault becomes a Problem with file, key and fix, and all faults are reporte
 from __future__ import annotations
 
 import difflib
+import enum
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_origin
 
 import msgspec
 
@@ -152,15 +154,51 @@ _RANGE = re.compile(r"Expected `\w+` ([<>]=?) (.+)")
 
 
 def convert(value: Any, type_: type[T], file: str, key: str, problems: list[Problem]) -> T | None:
-    """`value` as `type_`; where it does not fit, a Problem under `key` is added and None returned.
-
-    Of several faults in one array each item is checked by itself, so that all of them are reported.
-    """
+    """`value` as `type_`; where it does not fit, one Problem per fault under `key`, and None."""
     try:
-        return msgspec.convert(value, type_, dec_hook=_decode, str_keys=True)
+        fitted: T = _fit(value, type_)
+        return fitted
     except msgspec.ValidationError as error:
-        problems.append(_problem(error, value, type_, file, key))
+        found = list(_faults(value, type_, file, key))
+        problems.extend(found or [_problem(error, value, type_, file, key)])
         return None
+
+
+def _fit(value: Any, type_: Any) -> Any:
+    return msgspec.convert(value, type_, dec_hook=_decode, str_keys=True)
+
+
+def _faults(value: Any, type_: Any, file: str, key: str) -> Iterator[Problem]:
+    """Every fault in `value`: msgspec stops at the first, so tables and arrays are walked item by item."""
+    choices = [a for a in getattr(type_, "__args__", ()) if a is not type(None)]
+    if isinstance(type_, types.UnionType) and len(choices) == 1:
+        type_ = choices[0]  # an optional value that is there
+        choices = list(getattr(type_, "__args__", ()))
+    if isinstance(type_, type) and issubclass(type_, msgspec.Struct) and isinstance(value, dict):
+        fields = {f.encode_name: f for f in msgspec.structs.fields(type_)}
+        if not type_.__struct_config__.tag:
+            for name in value:
+                if name not in fields and type_.__struct_config__.forbid_unknown_fields:
+                    yield _unknown(file, f"{key}.{name}", name, fields)
+            for name, field in fields.items():
+                if name in value:
+                    yield from _faults(value[name], field.type, file, f"{key}.{name}")
+                elif field.required:
+                    yield Problem(file, f"{key}.{name}", "config.missing", {"field": name})
+            return
+    origin = getattr(type_, "__origin__", None)
+    if origin in (list, tuple) and isinstance(value, list) and choices:
+        for n, item in enumerate(value):
+            yield from _faults(item, choices[0], file, f"{key}[{n}]")
+        return
+    if origin is dict and isinstance(value, dict):
+        for name, item in value.items():
+            yield from _faults(item, choices[-1], file, f"{key}.{name}")
+        return
+    try:
+        _fit(value, type_)
+    except msgspec.ValidationError as error:
+        yield _problem(error, value, type_, file, key)
 
 
 def _decode(type_: type[Any], value: Any) -> Any:
@@ -247,7 +285,8 @@ def _type_at(type_: Any, path: str) -> Any:
             else:
                 type_ = args[-1] if args else None
     args = [a for a in getattr(type_, "__args__", ()) if a is not type(None)]
-    return args[0] if len(args) == 1 and not isinstance(type_, type) else type_
+    optional = len(args) == 1 and not isinstance(type_, type) and get_origin(type_) is not Literal
+    return args[0] if optional else type_
 
 
 def _fields(type_: Any, path: str) -> list[str]:
@@ -259,10 +298,9 @@ def _fields(type_: Any, path: str) -> list[str]:
 
 def _choices(type_: Any, path: str) -> list[str]:
     found = _type_at(type_, path)
-    try:
-        return [str(getattr(m, "value", m)) for m in found]
-    except TypeError:
-        return [str(a) for a in getattr(found, "__args__", ())]
+    if isinstance(found, type) and issubclass(found, enum.Enum):
+        return [str(member.value) for member in found]
+    return [str(a) for a in getattr(found, "__args__", ())]
 
 
 def _overlay(

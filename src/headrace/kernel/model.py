@@ -269,7 +269,7 @@ def decode(payload: bytes | memoryview | pa.Buffer) -> tuple[Header, Batch]:
             raise Corrupt("batch.unknown_schema", schema=str(bare.schema).replace("\n", ", "))
         if any(bare.column(i).null_count for i in (0, 1, 3)):
             raise Corrupt("batch.null_column")
-    except (pa.ArrowException, KeyError, msgspec.DecodeError, StopIteration, OSError) as error:
+    except (pa.ArrowException, KeyError, ValueError, msgspec.DecodeError, StopIteration, OSError) as error:
         raise Corrupt(
             "batch.unreadable", reason=str(error).splitlines()[0] if str(error) else type(error).__name__
         ) from error

@@ -58,9 +58,10 @@ def _error(cause: BaseException | None, name: str) -> HeadraceError | None:
     if isinstance(cause, sqlite3.Error):
         code = _SQLITE.get((getattr(cause, "sqlite_errorcode", None) or 0) & 0xFF)
     else:
-        code = _POSTGRESQL.get(getattr(cause, "sqlstate", None) or "")
-        if code is None and type(cause).__name__ == "OperationalError":
-            code = "records.unreachable"
+        # pg8000 gives the server's fields as a dict (C is the SQLSTATE), or no such fields where there was
+        # no server to give them
+        fields = cause.args[0] if cause is not None and cause.args else None
+        code = _POSTGRESQL.get(fields.get("C", "")) if isinstance(fields, dict) else "records.unreachable"
     if code is None:
         return None
     kind = Corrupt if code == "records.corrupt" else Unavailable

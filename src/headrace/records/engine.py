@@ -124,7 +124,7 @@ class Records:
 def open_records(path_or_url: str | Path, *, busy_timeout_s: float = 10.0) -> Records:
     """Open (and create, where it is a file that does not exist) the database.
 
-    `path_or_url`: a file for SQLite, `sqlite:////abs/path`, or `postgresql+psycopg://user:pw@host/db`.
+    `path_or_url`: a file for SQLite, `sqlite:////abs/path`, or `postgresql+pg8000://user:pw@host/db`.
     `busy_timeout_s`: how long a writer waits for another one before `records.locked`.
     Raises InputError (`records.bad_url`), Unavailable or Corrupt.
     """
@@ -199,12 +199,14 @@ def _write_ahead_log(path: Path, wait_s: float) -> None:
 
 def _postgresql(url: sa.URL, busy_timeout_s: float) -> Records:
     if url.drivername == "postgresql":
-        url = url.set(drivername="postgresql+psycopg")
+        url = url.set(drivername="postgresql+pg8000")
     try:
         writer = sa.create_engine(
             url,
             pool_pre_ping=True,
-            connect_args={"options": f"-c timezone=UTC -c lock_timeout={round(busy_timeout_s * 1000)}"},
+            connect_args={
+                "startup_params": {"TimeZone": "UTC", "lock_timeout": str(round(busy_timeout_s * 1000))}
+            },
         )
     except ImportError as error:
         raise InputError("records.no_driver", driver=url.drivername, reason=str(error)) from None
