@@ -203,7 +203,7 @@ export class TrendChart {
       data: shift(drawn.curve.line),
       itemStyle: { color: colour },
       lineStyle: { color: colour, width: 1.6, type: dash },
-      markArea: { silent: true, data: areas(drawn.curve.stretches, scene.offset) },
+      markArea: { silent: true, data: areas(marked(drawn, scene), scene.offset) },
       markLine: {
         silent: true,
         symbol: 'none',
@@ -222,6 +222,12 @@ export class TrendChart {
     })
     return out
   }
+}
+
+/** What to hatch for a curve: a tag without one number in view would only hide the curves of the others. */
+function marked(drawn: Drawn, scene: Scene): readonly Stretch[] {
+  const others = scene.curves.some((c) => c !== drawn && !c.hidden && c.curve.figures.min !== null)
+  return drawn.curve.figures.min === null && others ? [] : drawn.curve.stretches
 }
 
 /** Stretches as mark areas; very many are joined, as they could not be told apart anyway. */

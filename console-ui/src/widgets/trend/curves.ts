@@ -49,15 +49,22 @@ export function curveOf(series: SeriesOne, gaps: readonly Gap[], to: number): Cu
   }
 }
 
-/** Points with a null wherever the pen must leave the paper. */
+/**
+ * Points with a null wherever the pen must leave the paper: between two points that a hole separates. A
+ * bucket is stamped with its start, which may lie inside the hole whose end falls into the bucket.
+ */
 function broken(times: readonly number[], values: readonly (Value | undefined)[], holes: readonly Stretch[]): Point[] {
   const out: Point[] = []
   let hole = 0
   for (const [i, time] of times.entries()) {
-    while (hole < holes.length && (holes[hole]?.to ?? 0) <= time) {
+    const before = times[i - 1]
+    if (before !== undefined) {
+      while (hole < holes.length && (holes[hole]?.to ?? 0) <= before) hole += 1
       const gap = holes[hole]
-      if (gap && out.length > 0 && (out.at(-1)?.[0] ?? 0) <= gap.from + 1) out.push([gap.from + 1, null])
-      hole += 1
+      if (gap !== undefined) {
+        const apart = Math.min(time, gap.to) - Math.max(before, gap.from)
+        if (apart * 2 > gap.to - gap.from) out.push([Math.max(before, gap.from) + 1, null])
+      }
     }
     out.push([time, asNumber(values[i])])
   }
