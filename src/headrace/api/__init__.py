@@ -8,9 +8,24 @@ bus, ui, kernel); only node and cli import this one.
 `run` serves until told to stop; `owner_token` is the secret that signs the owner in.
 """
 
-from headrace.api.auth import owner_token
+from typing import TYPE_CHECKING, Any
+
 from headrace.api.config import API, ApiSettings
-from headrace.api.context import NodeInfo
-from headrace.api.server import run
+
+if TYPE_CHECKING:
+    from headrace.api.auth import owner_token
+    from headrace.api.context import NodeInfo
+    from headrace.api.server import run
 
 __all__ = ["API", "ApiSettings", "NodeInfo", "owner_token", "run"]
+
+_LATER = {"owner_token": "auth", "NodeInfo": "context", "run": "server"}
+
+
+def __getattr__(name: str) -> Any:
+    """Every role reads the `[api]` section; only the api role needs the server and what it imports."""
+    if name not in _LATER:
+        raise AttributeError(name)
+    from importlib import import_module
+
+    return getattr(import_module(f"headrace.api.{_LATER[name]}"), name)

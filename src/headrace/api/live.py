@@ -61,13 +61,10 @@ class LiveValues:
     # --- in ---
 
     def seed(self, last: LastValues) -> None:
-        """Start from what history has; live points that came first stay."""
-        for tag, time, quality, value in zip(
-            last.tag.tolist(), last.time.tolist(), last.quality.tolist(), last.value, strict=True
-        ):
-            row = int(self._row[min(tag, len(self._row) - 1)])
-            if row >= 0 and time > self._time[row]:
-                self._set(row, time, value, quality)
+        """Take what history has newer; live points that came first stay."""
+        rows = self._row[np.minimum(last.tag, len(self._row) - 1)]
+        for i in np.flatnonzero((rows >= 0) & (last.time > self._time[rows])).tolist():
+            self._set(int(rows[i]), int(last.time[i]), last.value[i], int(last.quality[i]))
 
     def _set(self, row: int, time: int, value: Any, quality: int) -> None:
         self._time[row] = time

@@ -48,6 +48,7 @@ _STOP_S = 5  # for answers under way, once told to stop
 _STUCK_MS = 60_000  # for a client that takes nothing of what was sent
 _AGAIN_S = 1.0  # between tries, while the bus is away
 _LOOK_S = 2.0
+_RESEED_S = 3.0
 _STATS_S = 10.0
 
 
@@ -243,6 +244,7 @@ def _background(ctx: Context) -> Iterator[Coroutine[Any, Any, None]]:
     yield _alarm_events(ctx)
     yield _ticks(ctx)
     yield _looks(ctx)
+    yield _reseeded(ctx)
 
 
 async def _subscribed(bus: Bus, subject: str, pending: int) -> AsyncIterator[tuple[str, bytes]]:
@@ -264,6 +266,16 @@ async def _values(ctx: Context) -> None:
             _log.warning("batch_unreadable", subject=subject, reason=str(error))
             continue
         ctx.live.take(batch)
+
+
+async def _reseeded(ctx: Context) -> None:
+    """What the live subscription missed (before it stood, or while the bus was away) is in history."""
+    while True:
+        await asyncio.sleep(_RESEED_S)
+        try:
+            ctx.live.seed(await ctx.queries.run(lambda reader, _: reader.last()))
+        except HeadraceError as error:
+            _log.warning("last_values_unread", code=error.code, reason=str(error))
 
 
 async def _statuses(ctx: Context) -> None:

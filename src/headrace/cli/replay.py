@@ -33,6 +33,7 @@ def replay(
     host: Annotated[str, typer.Option("--host", help=t("cli.replay.host"))] = "127.0.0.1",
     speed: Annotated[float, typer.Option("--speed", min=0.001, help=t("cli.replay.speed"))] = 1.0,
     loop: Annotated[bool, typer.Option("--loop", help=t("cli.replay.loop"))] = False,
+    hold: Annotated[bool, typer.Option("--hold/--no-hold", help=t("cli.replay.hold"))] = True,
     time_column: Annotated[
         str | None, typer.Option("--time-column", help=t("cli.replay.time_column"), show_default=False)
     ] = None,
@@ -86,6 +87,7 @@ def replay(
             port,
             speed,
             loop,
+            hold=hold,
             host=host,
             stop=stop,
             linger_s=linger,
@@ -99,4 +101,4 @@ def replay(
             {"event": "ended", "rows": end.rows, "served": end.served, "held": end.held, "missed": end.missed}
         )
     else:
-        note(t("cli.replay.ended", served=end.served, rows=end.rows, missed=end.missed))
+        note(t("cli.replay.ended", served=end.served, rows=end.rows, missed=end.missed, held=end.held))
