@@ -1,4 +1,4 @@
-"""Accounts and what proves them: passwords, one-time codes, links, sessions, tokens, authorisations of handlers."""
+"""Accounts and what proves them: passwords, codes, links, sessions, tokens; authorisations of handlers."""
 
 import sqlalchemy as sa
 from alembic import op
