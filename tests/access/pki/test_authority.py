@@ -98,9 +98,12 @@ def test_the_issuer_is_renewed_before_it_shortens_a_certificate(tmp_path: Path) 
     second.certificate.verify_directly_issued_by(authority.root)
     again = Authority.open(tmp_path / "pki", clock=clock, settings=SETTINGS)
     assert [i.name for i in again.issuers] == ["Headrace plant-1 issuer 1", "Headrace plant-1 issuer 2"]
-    assert x509.load_pem_x509_crl(again.root_crl).extensions.get_extension_for_class(
-        x509.CRLNumber
-    ).value.crl_number == 2
+    assert (
+        x509.load_pem_x509_crl(again.root_crl)
+        .extensions.get_extension_for_class(x509.CRLNumber)
+        .value.crl_number
+        == 2
+    )
 
 
 def test_lists_within_one_second_still_have_an_order(tmp_path: Path) -> None:

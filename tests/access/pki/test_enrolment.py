@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.access.pki import Machine, Usage, keys, requests
+from headrace.access.pki import Machine, Revocations, Usage, keys, lists, requests
 from headrace.access.pki.codes import code_hash, new_code
 from headrace.access.tenancy.scope import Scope
-from headrace.kernel.errors import Conflict, Corrupt, Denied, HeadraceError, InputError, NotFound
+from headrace.kernel.errors import Corrupt, Denied, HeadraceError, InputError, NotFound
 
 
 def csr(key: Any, subject: list[tuple[x509.ObjectIdentifier, str]], *extensions: x509.ExtensionType) -> bytes:
@@ -133,7 +133,10 @@ RSA_WEAK = rsa.generate_private_key(65537, 2048)
             "pki.csr_extension",
             lambda: csr(keys.generate(), GATEWAY, x509.BasicConstraints(ca=True, path_length=None)),
         ),
-        ("pki.bad_csr", lambda: b"-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----"),
+        (
+            "pki.bad_csr",
+            lambda: b"-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----",
+        ),
         ("pki.bad_csr", lambda: b""),
         ("pki.bad_csr", lambda: b"x" * 20_000),
     ],
@@ -142,7 +145,7 @@ def test_requests_that_are_refused(node: Any, code: str, make: Callable[[], byte
     one = node.pki.issue_code(gateway="oven", org=node.firm, scope=node.all, by="admin")
     refused(code, lambda: node.pki.enrol(one.secret, "oven", make()))
     assert node.pki.certificates(node.all) == ([], 0)
-    node.pki.enrol(one.secret, "oven", csr(keys.generate(), GATEWAY))  # a refused request does not burn the code
+    node.pki.enrol(one.secret, "oven", csr(keys.generate(), GATEWAY))  # refusals do not burn it
 
 
 def test_a_request_signed_by_another_key_is_refused() -> None:
@@ -204,14 +207,10 @@ def test_renewal_overlaps_and_the_old_one_retires(node: Any) -> None:
 
 
 def node_lists(node: Any) -> Any:
-    from headrace.access.pki import lists
-
     return lists.read(node.records)
 
 
 def revoked(node: Any, peer: Any) -> bool:
-    from headrace.access.pki import Revocations
-
     known = Revocations(node.pki.trust)
     known.load(node_lists(node))
     return known.is_revoked(peer)
