@@ -8,6 +8,12 @@ import pytest
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser tests last: Playwright keeps an event loop running in this thread, which asyncio's own runner,
+    used by the tests before, does not share."""
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
+
+
 @pytest.fixture
 def shared_data() -> Callable[[str], Path]:
     """A path below the project's shared test data; the test skips where that is not at hand."""

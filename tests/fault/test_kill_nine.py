@@ -31,6 +31,14 @@ def counters(node: RunningNode, machine: str) -> list[int]:
     return [value for _, value, quality in node.points(f"{machine}/count") if quality == 0]
 
 
+def settled(node: RunningNode) -> bool:
+    """Whether edge and ingest say that nothing waits: live data come first, a backlog follows."""
+    gateway = node.get("/gateway")
+    edge = next(iter(gateway["edges"]), {}).get("buffer") or {"depth_messages": 1 << 30}
+    lag = (gateway["ingest"] or {}).get("lag_messages", 1 << 30)
+    return bool(edge["depth_messages"] < 5 and lag < 5)
+
+
 def kill_and_compare(folder: Path, devices: list[CountingDevice], kills: list[str], seed: int) -> None:
     """Kill in the given order at random moments; then compare history with what every device served."""
     chance = random.Random(seed)
