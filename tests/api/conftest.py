@@ -46,7 +46,15 @@ ALARMS = [
         priority=rules.Priority.HIGH,
     )
 ]
-MACHINES = {"oven": Machine(Text("固化炉", "Curing oven"), "curing-oven", 20), "bath": Machine(order=10)}
+MACHINES = {
+    "oven": Machine(
+        Text("固化炉", "Curing oven"),
+        "curing-oven",
+        20,
+        parts={"zone2": Text("二区", "Zone 2"), "zone1": Text("一区", "Zone 1")},
+    ),
+    "bath": Machine(order=10, beside=True),
+}
 
 
 class Node:

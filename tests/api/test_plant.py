@@ -41,10 +41,13 @@ async def test_machines_stand_in_the_order_of_the_line(node: Any, wait: Any) -> 
     assert [m["tags"] for m in found] == [2, 3]
     detail = await node.get("/machines/oven")
     assert [t["name"] for t in detail["tags"]] == [
-        "oven/fan/on",
         "oven/zone1/setpoint",
         "oven/zone1/temperature",
-    ]
+        "oven/fan/on",
+    ], "parts with a title first, in their order"
+    assert list(detail["parts"]) == ["zone2", "zone1"]
+    assert detail["parts"]["zone1"] == {"zh": "一区", "en": "Zone 1"}
+    assert [m["beside"] for m in found] == [True, False]
     assert detail["title"] == {"zh": "固化炉", "en": "Curing oven"}
     assert detail["updated"] is None
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from headrace import twin
 from headrace.demo import configuration
 from headrace.demo.alarms import ALARMS
-from headrace.demo.configuration import HOST_TAGS, MACHINES
+from headrace.demo.configuration import HOST_TAGS
 from headrace.demo.maps import DEVICES
+from headrace.demo.parts import MACHINES
 from headrace.demo.physics import Workshop
 from headrace.demo.signals import overlaps
 from headrace.edge import EDGE, tag_specs
@@ -78,6 +80,20 @@ def test_the_node_loads_it_without_a_problem(file: Path) -> None:
     assert "模拟" in raw["node"]["title"]["zh"]
     assert all("模拟" in m["title"]["zh"] for name, m in raw["machines"].items() if name != "host")
     assert {s.name.partition("/")[0] for s in SIGNALS} | {"host"} == set(MACHINES)
+
+
+def test_every_part_has_its_title_and_every_title_a_part(file: Path) -> None:
+    machines = load(file, {})[twin.MACHINES]
+    assert {name: machine.parts for name, machine in machines.items()} == {
+        name: machine.parts for name, machine in MACHINES.items()
+    }
+    assert [name for name, machine in machines.items() if not machine.beside] == [
+        "blast", "pretreatment", "ecoat", "powder", "oven",
+    ]  # fmt: skip
+    found: dict[str, set[str]] = {}
+    for name in [s.name for s in SIGNALS] + [f"host/{name}" for name, *_ in HOST_TAGS]:
+        found.setdefault(name.partition("/")[0], set()).add(twin.part_of(name))
+    assert {name: set(machine.parts) for name, machine in machines.items()} == found
 
 
 def test_it_is_the_same_each_time(file: Path, tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_a_hysteresis_with_a_unit_moves_only_limits_that_have_it(tmp_path: Path)
 
 def test_limits_that_can_be_drawn(tmp_path: Path) -> None:
     when = (
-        "oven/zone1/temperature > 428[[degF]] || 2 > bath/tank/pressure && oven/door/open"
+        "oven/zone1/temperature > 428[[degF]] || 2 > bath/tank/pressure || oven/door/open"
         " || !(bath/tank/pressure < 900000[Pa]) || oven/zone1/temperature > bath/tank/pressure * 1[K/bar]"
     )
     compiled = compile_alarm(one(tmp_path, when, 'priority = "low"'), SYMBOLS)
@@ -169,6 +169,22 @@ def test_limits_that_can_be_drawn(tmp_path: Path) -> None:
         Limit("bath/tank/pressure", 2.0, "low", Priority.LOW, "a-1"),
         Limit("bath/tank/pressure", 9.0, "high", Priority.LOW, "a-1"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("when", "limits"),
+    [
+        ("oven/zone1/temperature < 1 && oven/burner/count > 0", []),
+        ("oven/zone1/temperature > 220 && oven/door/open", []),
+        ("oven/zone1/temperature > 220 || oven/burner/count > 9 && oven/door/open", [(220.0, "high")]),
+        ("!(oven/zone1/temperature < 20 && oven/door/open)", [(20.0, "high")]),
+        ("!(oven/zone1/temperature < 20 || oven/door/open)", []),
+        ("oven/door/open ? oven/zone1/temperature > 90 : oven/zone1/temperature > 220", []),
+    ],
+)
+def test_a_limit_that_needs_another_condition_is_not_drawn(tmp_path: Path, when: str, limits: Any) -> None:
+    compiled = compile_alarm(one(tmp_path, when), SYMBOLS)
+    assert [(limit.value, limit.side) for limit in limits_of([compiled])] == limits
 
 
 def test_a_definition_that_makes_no_sense_is_an_input_error(tmp_path: Path) -> None:

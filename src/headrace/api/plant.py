@@ -14,7 +14,7 @@ from headrace.kernel.clock import NS_PER_MS, NS_PER_S, Clock, iso
 from headrace.kernel.messages import Text
 from headrace.kernel.model import Tag
 from headrace.rules import Priority
-from headrace.twin import Machine
+from headrace.twin import Machine, part_of
 
 BAD_SHARE = 0.1
 """A machine is `bad` from this share of bad tags on."""
@@ -95,6 +95,7 @@ class Plant:
             title=machine.title or Text(zh=id_, en=id_),
             kind=machine.kind,
             order=machine.order,
+            beside=machine.beside,
             state=self._state(rows, bad, newest, worst if active else None),
             tags=len(rows),
             bad=bad,
@@ -123,14 +124,19 @@ class Plant:
         view = self.machine(id_)
         if view is None:
             return None
+        parts = self.machines[id_].parts
+        place = {part: at for at, part in enumerate(parts)}
         rows = self._live.rows(id_)
         tags = [self.tag(self._live.tags[row]) for row in rows[self._live.active[rows]].tolist()]
+        tags.sort(key=lambda tag: place.get(part_of(tag.name), len(place)))
         return MachineDetail(
             id=view.id,
             title=view.title,
             kind=view.kind,
             order=view.order,
+            beside=view.beside,
             state=view.state,
+            parts=parts,
             tags=tags,
             bad=view.bad,
             alarms=view.alarms,

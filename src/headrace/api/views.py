@@ -88,12 +88,13 @@ class TagPage(msgspec.Struct, frozen=True):
 
 class MachineView(msgspec.Struct, frozen=True):
     """`state`: alarm (one is active), stale (its edge is silent), bad (a tenth or more of its tags), ok.
-    `alarms` are those that need a hand; `bad` counts tags."""
+    `alarms` are those that need a hand; `bad` counts tags; `beside`: no step of the line itself."""
 
     id: str
     title: Text
     kind: str
     order: int
+    beside: bool
     state: MachineState
     tags: int
     bad: int
@@ -103,13 +104,16 @@ class MachineView(msgspec.Struct, frozen=True):
 
 
 class MachineDetail(msgspec.Struct, frozen=True):
-    """The same, with the tags themselves in place of their number."""
+    """The same, with the tags themselves in place of their number, and the titles of its parts. Tags stand in
+    the order of `parts`, those of no titled part last."""
 
     id: str
     title: Text
     kind: str
     order: int
+    beside: bool
     state: MachineState
+    parts: dict[str, Text]
     tags: list[TagView]
     bad: int
     alarms: int

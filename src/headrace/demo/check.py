@@ -14,8 +14,8 @@ import msgspec
 
 from headrace.demo import files
 from headrace.demo.client import Api, tag_path
-from headrace.demo.configuration import MACHINES
 from headrace.demo.maps import DEVICES
+from headrace.demo.parts import MACHINES
 from headrace.kernel.clock import NS_PER_S, iso, parse_time
 from headrace.kernel.errors import HeadraceError, Unavailable
 from headrace.kernel.model import Quality

@@ -14,28 +14,18 @@ import msgspec
 
 from headrace.demo.alarms import ALARMS
 from headrace.demo.maps import DEVICES
+from headrace.demo.parts import MACHINES
 from headrace.demo.signals import Device, Signal
 from headrace.drivers.modbus.codec import BIT_AREAS
 from headrace.drivers.modbus.values import Order, Type
 from headrace.kernel.messages import Text
+from headrace.twin import Machine
 
 NODE = "coating-1"
 NODE_TITLE = Text(
     zh="结构件数字化涂装车间（演示，设备为模拟）", en="Digital coating workshop (demo, simulated devices)"
 )
 HEARTBEAT = "10s"  # of signals with a deadband
-
-MACHINES: dict[str, tuple[Text, str]] = {
-    "conveyor": (Text(zh="输送线（模拟）", en="Conveyor (simulated)"), "conveyor"),
-    "blast": (Text(zh="抛丸机（模拟）", en="Shot blaster (simulated)"), "shot-blaster"),
-    "pretreatment": (Text(zh="前处理（模拟）", en="Pretreatment (simulated)"), "pretreatment-line"),
-    "ecoat": (Text(zh="阴极电泳槽（模拟）", en="Electro-coat bath (simulated)"), "electrocoat-bath"),
-    "powder": (Text(zh="喷粉房（模拟）", en="Powder booth (simulated)"), "powder-booth"),
-    "oven": (Text(zh="固化炉（模拟）", en="Curing oven (simulated)"), "curing-oven"),
-    "utilities": (Text(zh="公用工程（模拟）", en="Utilities (simulated)"), "utilities"),
-    "host": (Text(zh="本机（真实）", en="This computer (real)"), "computer"),
-}
-"""Machines in the order of the line."""
 
 HOST_TAGS: tuple[tuple[str, str, Text, str, float | None, float | None], ...] = (
     ("cpu/load", "cpu.percent", Text(zh="处理器占用率", en="Processor load"), "%", 0, 100),
@@ -122,14 +112,8 @@ def toml(
         "[bus]",
         f"port = {bus_port}",
     ]
-    for order, (name, (title, kind)) in enumerate(MACHINES.items()):
-        lines += [
-            "",
-            f"[machines.{name}]",
-            f"title = {_title(title)}",
-            f"kind = {_text(kind)}",
-            f"order = {10 * (order + 1)}",
-        ]
+    for order, (name, machine) in enumerate(MACHINES.items()):
+        lines += ["", *_machine(name, machine, 10 * (order + 1))]
     lines += ["", "[edge]", 'name = "edge"']
     for device in DEVICES:
         lines += ["", *_connection(device, host, ports[device.name])]
@@ -161,6 +145,15 @@ def write(folder: Path, ports: Mapping[str, int], *, host: str = "127.0.0.1", ap
     file = folder / "headrace.toml"
     file.write_text(toml(ports, host=host, api_port=api_port), encoding="utf-8")
     return file
+
+
+def _machine(name: str, machine: Machine, order: int) -> list[str]:
+    lines = [f"[machines.{name}]"]
+    lines += [f"title = {_title(machine.title)}"] if machine.title else []
+    lines += [f"kind = {_text(machine.kind)}", f"order = {order}"]
+    lines += ["beside = true"] if machine.beside else []
+    lines += [f"parts.{_text(part)} = {_title(title)}" for part, title in machine.parts.items()]
+    return lines
 
 
 def _connection(device: Device, host: str, port: int) -> list[str]:

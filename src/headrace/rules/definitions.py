@@ -104,10 +104,14 @@ def compile_alarm(alarm: Alarm, symbols: Mapping[str, Symbol]) -> Compiled:
 
 
 def limits_of(alarms: Iterable[Compiled]) -> list[Limit]:
-    """The limits that can be drawn beside a tag's value: a tag compared with a constant."""
+    """The limits that can be drawn beside a tag's value: a tag compared with a constant, where crossing it is
+    enough for the alarm. One that also needs another condition (`&&`) is left out: beyond it all may be well.
+    """
     found = []
     for compiled in alarms:
         for comparison in comparisons(compiled.trigger):
+            if not comparison.alone:
+                continue
             left, right = comparison.term.args
             tag, constant, high = (left, right, comparison.high)
             if left.op == "const":

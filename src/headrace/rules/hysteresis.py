@@ -24,6 +24,7 @@ class Comparison(msgspec.Struct, frozen=True):
     term: Term
     high: bool
     positive: bool  # not below an odd number of `!`
+    alone: bool  # crossing it makes the condition true whatever the rest says
 
     @property
     def unit(self) -> Unit | None:
@@ -34,19 +35,21 @@ def comparisons(formula: Formula) -> list[Comparison]:
     """The limits of a condition, in the order of the text."""
     found: list[Comparison] = []
 
-    def walk(term: Term, positive: bool) -> None:
+    def walk(term: Term, positive: bool, alone: bool) -> None:
         if term.op in _UP | _DOWN and term.args[0].type.base is Base.NUMBER:
-            found.append(Comparison(term, (term.op in _UP) == positive, positive))
+            found.append(Comparison(term, (term.op in _UP) == positive, positive, alone))
         elif term.op in ("and", "or"):
+            # below a `!` the two change places: !(a || b) needs both to be false
+            alone = alone and (term.op == "or") == positive
             for arg in term.args:
-                walk(arg, positive)
+                walk(arg, positive, alone)
         elif term.op == "not":
-            walk(term.args[0], not positive)
+            walk(term.args[0], not positive, alone)
         elif term.op == "if":
             for arg in term.args[1:]:
-                walk(arg, positive)
+                walk(arg, positive, False)
 
-    walk(formula.root, True)
+    walk(formula.root, True, True)
     return found
 
 

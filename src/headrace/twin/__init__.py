@@ -4,6 +4,6 @@ Enters: the `[machines]` table of the configuration and the tags of the node. Le
 of the line. May import: history, records, kernel. Tag names bind by path: the first segment is the machine.
 """
 
-from headrace.twin.assets import MACHINES, Machine, machines_of
+from headrace.twin.assets import MACHINES, Machine, machines_of, part_of
 
-__all__ = ["MACHINES", "Machine", "machines_of"]
+__all__ = ["MACHINES", "Machine", "machines_of", "part_of"]

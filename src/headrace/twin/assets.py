@@ -13,14 +13,25 @@ from headrace.kernel.model import Tag
 
 class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One machine of the plant. `kind` is a free term (curing-oven, cnc-lathe); `order` its place in the
-    line, lowest first."""
+    line, lowest first; `beside`: it serves the line and is no step of it, so nothing flows into it.
+
+    `parts` gives its sub-assemblies titles and their order: the key is what stands in a tag's name between
+    the machine and the measurement (`zone1` of `oven/zone1/temperature`); parts of one title show as one.
+    """
 
     title: Text | None = None
     kind: str = ""
     order: int = 1000
+    beside: bool = False
+    parts: dict[str, Text] = msgspec.field(default_factory=dict)
 
 
 MACHINES: Section[dict[str, Machine]] = Section("machines", dict[str, Machine], default=dict)
+
+
+def part_of(tag: str) -> str:
+    """What stands between machine and measurement in a tag's name; "" where nothing does."""
+    return "/".join(tag.split("/")[1:-1])
 
 
 def machines_of(declared: Mapping[str, Machine], tags: Iterable[Tag]) -> dict[str, Machine]:

@@ -117,7 +117,7 @@ ECOAT = Device(
              get=lambda w: w.ecoat.anolyte_flush),
         _reg(name="ecoat/cycle/phase", title=t("工艺步（0 等待 1 入槽 2 升压 3 保压 4 出槽）",
              "Step (0 wait, 1 lower, 2 ramp, 3 hold, 4 raise)"), address=400, type=Type.U16,
-             get=lambda w: w.ecoat.step_name, low=0, high=4),
+             get=lambda w: w.ecoat.step_name),
         _reg(name="ecoat/cycle/film", title=t("上一件漆膜厚度", "Film of the last part"), address=402,
              unit="um",
              get=lambda w: w.ecoat.last_film, low=0, high=40),

@@ -176,7 +176,7 @@ UTILITIES = Device(
         *(
             _reg(name=f"conveyor/{s.id}/carrier", title=t(f"{_STATION_TITLES[s.id][0]}工位吊具号",
                  f"Carrier at: {_STATION_TITLES[s.id][1]}"), address=40 + n, type=Type.U16,
-                 get=_carrier(s.id), low=0, high=24)
+                 get=_carrier(s.id))
             for n, s in enumerate(STATIONS)
         ),
         Signal(name="conveyor/command/run", title=t("输送线运行命令", "Conveyor run command"), area="coil",
