@@ -14,6 +14,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("login", sa.Text, nullable=False, unique=True),
         sa.Column("name", sa.Text, nullable=False),
+        sa.Column("home", sa.Text, sa.ForeignKey("org.id"), nullable=False),
         sa.Column("state", sa.Text, nullable=False),
         sa.Column("language", sa.Text, nullable=False),
         sa.Column("password", sa.Text),
@@ -29,6 +30,7 @@ def upgrade() -> None:
         sa.Column("changed", sa.BigInteger, nullable=False),
         sa.Column("version", sa.Integer, nullable=False),
     )
+    op.create_index("account_home", "account", ["home"])
     op.create_table(
         "recovery_code",
         sa.Column("hash", sa.Text, primary_key=True),
