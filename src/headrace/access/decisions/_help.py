@@ -49,7 +49,7 @@ def _by_role(
     words: Vocabulary,
     allowed: Callable[[Sequence[Facts]], list[bool]],
 ) -> tuple[Help, ...]:
-    """Roles that would do: given to this account where they exclude nothing it holds, else held by another."""
+    """Roles that would do: given to this account where they exclude nothing it holds, else held by others."""
     service = facts.principal[_KIND] in ("service", "machine")
     candidates: list[tuple[str, Step, Facts]] = []
     for name, role in words.roles.items():

@@ -321,7 +321,7 @@ _LIVE = (ApprovalState.REQUESTED.value, ApprovalState.APPROVED.value)
 
 
 def _approval(row: Any, now: int) -> Approval:
-    values = dict(row._mapping)
+    values = {str(name): value for name, value in row._mapping.items()}
     if values["state"] in _LIVE and values["expires"] <= now:
         values["state"] = ApprovalState.EXPIRED.value
     values["decider"] = values["decider"] or ""

@@ -40,8 +40,8 @@ class Verdict(NamedTuple):
     """What the policies say.
 
     `policies`: indexes, in the edition, of those that decided: the permits of a yes; the forbids of a no that
-    some permit would have made a yes; () where no policy said yes. `failed`: ids of policies that could not be
-    evaluated, which is a no.
+    some permit would have made a yes; () where no policy said yes. `failed`: ids of policies that could not
+    be evaluated, which is a no.
     """
 
     allowed: bool
@@ -84,6 +84,7 @@ class Engine:
         self._sets: dict[tuple[str, bool], cedarpy.PolicySet] = {}
         self._fixed = cedarpy.Entities.from_json_str(json.dumps(words.entities()))
         self._memo: dict[Key, Verdict] = {}
+        self._reported: set[tuple[str, str]] = set()
         self.evaluations = 0
 
     def key(self, facts: Facts, action: str) -> Key:
@@ -172,18 +173,21 @@ class Engine:
         be a yes that should be a no; so any failure is a no here."""
         errors = answer.diagnostics.errors
         if errors or answer.decision is cedarpy.Decision.NoDecision:
-            _log.error("policy_failed", action=action, errors=errors)
             text = "; ".join(errors)
-            failed = [p.id for i, p in enumerate(self.edition.policies) if f"`{i}`" in text]
-            return Verdict(False, (), ", ".join(failed) or "?")
-        return Verdict(answer.allowed, tuple(sorted(map(int, answer.diagnostics.reasons))), "")
+            ids = [p.id for i, p in enumerate(self.edition.policies) if f"`{_name(i)}`" in text]
+            failed = ", ".join(ids) or "?"
+            if (action, failed) not in self._reported:
+                self._reported.add((action, failed))
+                _log.error("policy_failed", action=action, policies=failed, reason=text)
+            return Verdict(False, (), failed)
+        return Verdict(answer.allowed, tuple(sorted(map(_index, answer.diagnostics.reasons))), "")
 
     def _set(self, action: str, *, permits_only: bool = False) -> cedarpy.PolicySet:
         """The policies whose scope names `action`, parsed once."""
         found = self._sets.get((action, permits_only))
         if found is None:
             static = {
-                str(i): json.loads(policy.body)
+                _name(i): json.loads(policy.body)
                 for i, policy in enumerate(self.edition.policies)
                 if action in policy.actions and (policy.permit or not permits_only)
             }
@@ -191,3 +195,12 @@ class Engine:
             found = cedarpy.PolicySet.from_json_str(json.dumps(whole))
             self._sets[action, permits_only] = found
         return found
+
+
+def _name(index: int) -> str:
+    """What Cedar calls the policy at `index` of the edition."""
+    return f"policy{index}"
+
+
+def _index(name: str) -> int:
+    return int(name.removeprefix("policy"))

@@ -124,6 +124,7 @@ class DecisionPoint:
                 decisions.append(self._walled(answer, action, now, digest))
                 continue
             outcome = self._outcome(current, next(verdicts), action)
+            helpless = not explain or outcome.allowed or outcome.code == "decision.policy_failed"
             decisions.append(
                 Decision(
                     outcome.allowed,
@@ -135,7 +136,7 @@ class DecisionPoint:
                     outcome.reasons,
                     answer.evidence if outcome.allowed else "",
                     False,
-                    self._help(current, key, answer, action) if explain and not outcome.allowed else (),
+                    () if helpless else self._help(current, key, answer, action),
                 )
             )
         return decisions

@@ -261,7 +261,7 @@ def _grants(
     return [
         msgspec.convert(
             {
-                **row._mapping,
+                **{str(name): value for name, value in row._mapping.items()},
                 "revoked_by": row.revoked_by or "",
                 "targets": tuple(bounds.get(row.id, ())),
             },
