@@ -8,11 +8,12 @@ May import: access.ids, access.files, access.events, access.tenancy, records, ke
 from headrace.access.identity.accounts import Account, AccountKind, Accounts, AccountState
 from headrace.access.identity.config import IDENTITY, IdentitySettings
 from headrace.access.identity.errors import Unproven
+from headrace.access.identity.factors import Enrolment
 from headrace.access.identity.first_start import FirstStart, link_file
 from headrace.access.identity.handlers import Authorisation, Handlers, covers
 from headrace.access.identity.passwords import Hasher
 from headrace.access.identity.principal import Held, Principal, PrincipalKind, Strength
-from headrace.access.identity.proofs import Enrolment, Proofs, SignedIn
+from headrace.access.identity.proofs import Proofs, SignedIn
 from headrace.access.identity.roles import HANDLER, OWNER, REPRESENTATIVE, roles_of
 from headrace.access.identity.sealing import Sealer, load_key
 from headrace.access.identity.service import Identity, service_principal

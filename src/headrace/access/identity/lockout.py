@@ -44,7 +44,9 @@ class Lockout:
         with self._events.records.begin() as connection:
             now = self._events.clock.now()
             row = connection.execute(
-                sa.select(account.c.failures, account.c.locked_until).where(account.c.id == id)
+                sa.select(account.c.failures, account.c.locked_until)
+                .where(account.c.id == id)
+                .with_for_update()
             ).one()
             self._wait(row.locked_until, now)
             failures = row.failures + 1

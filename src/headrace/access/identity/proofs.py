@@ -3,9 +3,6 @@ and setting what one proves it with. Every way ends in a session or in Unproven.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import secrets
 from typing import Any
 
 import msgspec
@@ -13,7 +10,7 @@ import sqlalchemy as sa
 
 from headrace.access.events import Change, Events
 from headrace.access.identity import totp
-from headrace.access.identity._tables import account, recovery_code
+from headrace.access.identity._tables import account
 from headrace.access.identity.accounts import (
     AccountKind,
     Accounts,
@@ -26,18 +23,15 @@ from headrace.access.identity.accounts import (
 )
 from headrace.access.identity.config import IdentitySettings
 from headrace.access.identity.errors import Unproven
+from headrace.access.identity.factors import Enrolment, Factors
 from headrace.access.identity.lockout import Lockout
 from headrace.access.identity.passwords import Hasher
 from headrace.access.identity.principal import Principal, Strength
 from headrace.access.identity.sealing import Sealer
 from headrace.access.identity.sessions import Sessions
 from headrace.kernel.clock import NS_PER_S
-from headrace.kernel.errors import Conflict, Corrupt, InputError
+from headrace.kernel.errors import Conflict, InputError
 
-RECOVERY_CODES = 10
-_RECOVERY_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # none that is read as another
-_RECOVERY_LENGTH = 16  # 79 bits
-_ENROL_S = 600  # how long a new TOTP secret waits for its first code
 _FRESH_S = 900  # how recent a proof must be to change what one proves oneself with
 
 
@@ -46,20 +40,6 @@ class SignedIn(msgspec.Struct, frozen=True):
 
     secret: str
     principal: Principal
-
-
-class Enrolment(msgspec.Struct, frozen=True):
-    """A TOTP secret to be put into an app, by QR code (`uri`) or by hand (`text`). `pending` comes back with
-    the first code; it is sealed, so nothing is kept until then."""
-
-    text: str
-    uri: str
-    pending: str
-
-
-class _Pending(msgspec.Struct, frozen=True):
-    secret: bytes
-    until: int
 
 
 class Proofs:
@@ -80,9 +60,8 @@ class Proofs:
         self._settings = settings
         self._accounts = accounts
         self._sessions = sessions
-        self._sealer = sealer
         self._hasher = hasher
-        self._issuer = issuer
+        self._factors = Factors(sealer, issuer)
         self._lockout = Lockout(events, settings)
 
     # --- signing in ---
@@ -184,7 +163,7 @@ class Proofs:
         self._lockout.charge(row.id)
         with self._events.begin() as change:
             row = account_row(change.connection, row.id)
-            right = self._second_factor(change, row, code, recovery)
+            right = self._factors.judge(change, row, code, recovery)
             if right:
                 self._lockout.forgive(change, row.id)
                 strength = max(principal.strength, Strength.TWO_FACTORS)
@@ -228,10 +207,7 @@ class Proofs:
         """
         row = self._own(principal)
         self._fresh(principal, row)
-        secret, until = totp.new_secret(), self._events.clock.now() + _ENROL_S * NS_PER_S
-        sealed = self._sealer.seal(msgspec.msgpack.encode(_Pending(secret, until)), _pending_about(principal))
-        pending = base64.urlsafe_b64encode(sealed).decode()
-        return Enrolment(totp.text(secret), totp.uri(secret, row.login, self._issuer), pending)
+        return self._factors.begin(principal, row.login, self._events.clock.now())
 
     def confirm_totp(self, principal: Principal, pending: str, code: str) -> tuple[str, ...]:
         """Put the new secret in force; ten new recovery codes, shown this once.
@@ -242,29 +218,19 @@ class Proofs:
         row = self._own(principal)
         self._fresh(principal, row)
         now = self._events.clock.now()
-        try:
-            sealed = base64.urlsafe_b64decode(pending)
-            plain = self._sealer.open(sealed, _pending_about(principal))
-            begun = msgspec.msgpack.decode(plain, type=_Pending)
-        except (binascii.Error, ValueError, Corrupt):
-            raise Unproven("identity.enrolment_over") from None
-        if begun.until < now:
-            raise Unproven("identity.enrolment_over")
+        secret = self._factors.begun(principal, pending, now)
         self._lockout.charge(row.id)
-        step = totp.match(begun.secret, code, now, after=0)
+        step = totp.match(secret, code, now, after=0)
         if step is None:
             self._failed(row.id, row.home, row.login, "")
             raise Unproven("identity.wrong_code")
         with self._events.begin() as change:
             self._still(change, principal)
-            sealed = self._sealer.seal(begun.secret, f"totp:{row.id}")
-            update_account(change, row.id, totp=sealed, totp_confirmed=change.now, totp_step=step)
             self._lockout.forgive(change, row.id)
-            self._sessions.strengthen(
-                change, principal.session, max(principal.strength, Strength.TWO_FACTORS)
-            )
+            strength = max(principal.strength, Strength.TWO_FACTORS)
+            self._sessions.strengthen(change, principal.session, strength)
             change.note("totp.set", row.id, by=row.id, org=row.home)
-            return self._new_codes(change, row.id)
+            return self._factors.put_in_force(change, row.id, secret, step)
 
     def new_recovery_codes(self, principal: Principal) -> tuple[str, ...]:
         """Ten new codes, shown this once; the old ones are void. Raises Conflict (`identity.no_totp`),
@@ -276,7 +242,7 @@ class Proofs:
         with self._events.begin() as change:
             self._still(change, principal)
             change.note("recovery-codes.made", row.id, by=row.id, org=row.home)
-            return self._new_codes(change, row.id)
+            return self._factors.new_codes(change, row.id)
 
     # --- inside ---
 
@@ -301,7 +267,7 @@ class Proofs:
             if now.password != row.password or now.state != row.state or now.totp != row.totp:
                 raise Unproven("identity.wrong_sign_in")  # changed while we looked
             two = now.totp_confirmed is not None
-            if not two or self._second_factor(change, now, code, recovery):
+            if not two or self._factors.judge(change, now, code, recovery):
                 if link:
                     use_link(change, link)
                 self._lockout.forgive(change, row.id)
@@ -361,49 +327,7 @@ class Proofs:
         if latest is None or self._events.clock.now() - latest > _FRESH_S * NS_PER_S:
             raise Unproven("identity.sign_in_again")
 
-    def _second_factor(self, change: Change, row: sa.Row[Any], code: str, recovery: str) -> bool:
-        """Judge, and use up, a one-time or a recovery code."""
-        if code:
-            if row.totp is None:
-                return False
-            secret = self._sealer.open(row.totp, f"totp:{row.id}")
-            step = totp.match(secret, code, change.now, after=row.totp_step)
-            if step is None:
-                return False
-            update_account(change, row.id, totp_step=step)
-            return True
-        typed = "".join(c for c in recovery.casefold() if c.isalnum())
-        unused = sa.and_(
-            recovery_code.c.hash == self._sealer.mac(typed, row.id),
-            recovery_code.c.account == row.id,
-            recovery_code.c.used.is_(None),
-        )
-        used = change.connection.execute(sa.update(recovery_code).where(unused).values(used=change.now))
-        if not used.rowcount:
-            return False
-        left = change.connection.scalar(
-            sa.select(sa.func.count()).where(
-                recovery_code.c.account == row.id, recovery_code.c.used.is_(None)
-            )
-        )
-        change.note("recovery-code.used", row.id, by=row.id, org=row.home, detail={"left": str(left)})
-        return True
-
-    def _new_codes(self, change: Change, id: str) -> tuple[str, ...]:
-        change.connection.execute(sa.delete(recovery_code).where(recovery_code.c.account == id))
-        codes = [
-            "".join(secrets.choice(_RECOVERY_ALPHABET) for _ in range(_RECOVERY_LENGTH))
-            for _ in range(RECOVERY_CODES)
-        ]
-        rows = [{"hash": self._sealer.mac(c, id), "account": id, "created": change.now} for c in codes]
-        change.connection.execute(sa.insert(recovery_code), rows)
-        return tuple("-".join(c[n : n + 4] for n in range(0, len(c), 4)) for c in codes)
-
     def _failed(self, id: str, org: str, login: str, address: str) -> None:
         with self._events.begin() as change:
             detail = {"login": login, "address": address[:64]}
             change.note("sign-in.failed", id, by="", org=org, detail=detail)
-
-
-def _pending_about(principal: Principal) -> str:
-    return f"totp-pending:{principal.account}:{principal.session}"
