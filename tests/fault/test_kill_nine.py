@@ -83,11 +83,15 @@ def kill_and_compare(folder: Path, devices: list[CountingDevice], kills: list[st
         ]
         assert unexplained == [], f"{len(unexplained)} acknowledged rows lost of {len(stored)}"
         # The payload travels with its counter: the same rows, whole.
+        # (Counter and payload are of two kinds, so in two messages: at the stop one may have come further.)
         row = [value for _, value, quality in node.points(f"{machine}/v57") if quality == 0]
-        assert row == [float(n % 2**20) for n in stored]
+        common = min(len(row), len(stored))
+        assert common > stored.index(last[machine])
+        assert row[:common] == [float(n % 2**20) for n in stored[:common]]
 
 
 @pytest.mark.fault
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("role", ROLES)
 def test_kill_nine_once_each(tmp_path: Path, devices: list[CountingDevice], role: str) -> None:
     kill_and_compare(tmp_path, devices, [role], seed=ROLES.index(role))

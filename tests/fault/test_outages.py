@@ -58,6 +58,7 @@ def bus_away(folder: Path, device: CountingDevice, seconds: float) -> None:
 
 
 @pytest.mark.fault
+@pytest.mark.timeout(300)
 def test_bus_away_for_a_moment(tmp_path: Path, device: CountingDevice) -> None:
     bus_away(tmp_path, device, 6)
 
@@ -111,6 +112,7 @@ def full_disk(folder: Path, disk: Path, device: CountingDevice, seconds: float) 
 
 
 @pytest.mark.fault
+@pytest.mark.timeout(300)
 def test_full_disk_for_a_moment(tmp_path: Path, small_disk: Path, device: CountingDevice) -> None:
     full_disk(tmp_path, small_disk, device, 6)
 
@@ -123,6 +125,7 @@ def test_full_disk_for_a_minute(tmp_path: Path, small_disk: Path, device: Counti
 
 
 @pytest.mark.fault
+@pytest.mark.timeout(300)
 def test_a_node_that_is_killed_starts_again_at_once(tmp_path: Path, device: CountingDevice) -> None:
     node = RunningNode(write_node(tmp_path, device.configuration()), tmp_path / "data").start().wait_ready()
     family = node.pids()

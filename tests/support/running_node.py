@@ -37,7 +37,7 @@ class RunningNode:
         )
         return self
 
-    def wait_ready(self, seconds: float = 40) -> RunningNode:
+    def wait_ready(self, seconds: float = 120) -> RunningNode:
         """Until the API says that every role is up."""
         wait_until(self._ready, seconds, f"the node's start (see {self.log.name})")
         return self
