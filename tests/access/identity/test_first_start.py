@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -57,9 +58,8 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def node(tmp_path: Path, clock: ManualClock) -> Node:
-    records = open_records(tmp_path / "records.sqlite")
-    records.migrate(["access"])
+def node(tmp_path: Path, clock: ManualClock, empty: Path) -> Node:
+    records = open_records(shutil.copy(empty, tmp_path))
     return Node(records, clock)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -17,71 +17,63 @@ REPRESENTATIVE = "legal-representative"
 OWNER = "owner"
 
 
+def _alive(id: sa.Column[str]) -> sa.ColumnElement[bool]:
+    """Whether an organisation is active with all that is above it in its tenant."""
+    idle = (
+        sa.select(reach.c.above)
+        .join(org, org.c.id == reach.c.above)
+        .where(reach.c.below == id, org.c.state != OrgState.ACTIVE.value)
+        .exists()
+    )
+    return sa.not_(idle)
+
+
+# Built once: to build them costs more than to run them.
+_NOW = sa.bindparam("now", type_=sa.BigInteger)
+_MEMBER = sa.bindparam("member", type_=sa.Text)
+_own = (membership.c.member == _MEMBER, in_force(membership, _NOW), _alive(membership.c.org))
+_MEMBERSHIPS = sa.select(membership.c.role, membership.c.org).where(*_own)
+_MANDATES = (
+    sa.select(membership.c.role, mandate.c.body, mandate.c.id, mandate.c.roles)
+    .join(membership, membership.c.org == mandate.c.holder)
+    .where(*_own, in_force(mandate, _NOW), _alive(mandate.c.body))
+)
+_giver = membership.alias()
+_represents = (
+    sa.select(_giver.c.id)
+    .join(account, account.c.id == _giver.c.member)
+    .where(
+        _giver.c.member == authorisation.c.representative,
+        _giver.c.org == authorisation.c.firm,
+        _giver.c.role == REPRESENTATIVE,
+        account.c.state == "active",
+        in_force(_giver, _NOW),
+    )
+    .exists()
+)
+_AUTHORISATIONS = sa.select(authorisation.c.id, authorisation.c.firm, authorisation.c.matters).where(
+    authorisation.c.handler == _MEMBER,
+    in_force(authorisation, _NOW),
+    _represents,
+    _alive(authorisation.c.firm),
+)
+_list = msgspec.json.Decoder(list[str])
+
+
 def roles_of(connection: sa.Connection, member: str, now: int) -> tuple[Held, ...]:
     """The roles in force at `now` (UTC ns), sorted. Those in an organisation that is not active, or lies
     below one that is not within its tenant, do not count. A handler's authorisation counts while whoever gave
     it is still the firm's legal representative. Mandates are not passed on: they rest on memberships alone.
     """
-    own = connection.execute(
-        sa.select(membership.c.role, membership.c.org).where(
-            membership.c.member == member, in_force(membership, now)
-        )
-    ).all()
-    held = {Held(row.role, row.org) for row in own}
-    alive = _active(connection, {h.org for h in held})
-    held = {h for h in held if h.org in alive}
-    found = set(held)
-    if held:
-        rows = connection.execute(
-            sa.select(mandate.c.id, mandate.c.holder, mandate.c.body, mandate.c.roles).where(
-                mandate.c.holder.in_({h.org for h in held}), in_force(mandate, now)
-            )
-        ).all()
-        for row in rows:
-            roles = msgspec.json.decode(row.roles, type=list[str])
-            found |= {Held(h.role, row.body, row.id) for h in held if h.org == row.holder and h.role in roles}
-    found |= _authorised(connection, member, now)
-    alive = _active(connection, {h.org for h in found})
-    return tuple(sorted(h for h in found if h.org in alive))
-
-
-def _authorised(connection: sa.Connection, member: str, now: int) -> set[Held]:
-    represents = (
-        sa.select(membership.c.id)
-        .join(account, account.c.id == membership.c.member)
-        .where(
-            membership.c.member == authorisation.c.representative,
-            membership.c.org == authorisation.c.firm,
-            membership.c.role == REPRESENTATIVE,
-            account.c.state == "active",
-            in_force(membership, now),
-        )
-        .exists()
-    )
-    rows = connection.execute(
-        sa.select(authorisation.c.id, authorisation.c.firm, authorisation.c.matters).where(
-            authorisation.c.handler == member, in_force(authorisation, now), represents
-        )
-    ).all()
-    return {
-        Held(HANDLER, row.firm, row.id, tuple(msgspec.json.decode(row.matters, type=list[str])))
-        for row in rows
-    }
-
-
-def _active(connection: sa.Connection, ids: Iterable[str]) -> set[str]:
-    """Those of `ids` that are active with all that is above them in their tenant."""
-    wanted = set(ids)
-    if not wanted:
-        return set()
-    upper = org.alias()
-    idle = (
-        sa.select(reach.c.above)
-        .join(upper, upper.c.id == reach.c.above)
-        .where(reach.c.below == org.c.id, upper.c.state != OrgState.ACTIVE.value)
-        .exists()
-    )
-    return set(connection.scalars(sa.select(org.c.id).where(org.c.id.in_(wanted), sa.not_(idle))))
+    given = {"member": member, "now": now}
+    found = {Held(role, org_id) for role, org_id in connection.execute(_MEMBERSHIPS, given)}
+    if found:
+        for role, body, id, roles in connection.execute(_MANDATES, given):
+            if role in _list.decode(roles):
+                found.add(Held(role, body, id))
+    for id, firm, matters in connection.execute(_AUTHORISATIONS, given):
+        found.add(Held(HANDLER, firm, id, tuple(_list.decode(matters))))
+    return tuple(sorted(found))
 
 
 def narrowed(connection: sa.Connection, roles: Sequence[Held], orgs: Sequence[str]) -> tuple[Held, ...]:

@@ -22,6 +22,15 @@ from headrace.kernel.errors import NotFound, Unavailable
 
 _log = structlog.get_logger(__name__)
 
+_RUNNING = sa.and_(
+    session.c.ended.is_(None),
+    session.c.expires > sa.bindparam("now", type_=sa.BigInteger),
+    session.c.seen > sa.bindparam("idle", type_=sa.BigInteger),
+)
+_KEY = sa.bindparam("key", type_=sa.Text)
+_BY_HASH = sa.select(session).where(session.c.hash == _KEY, _RUNNING)
+_BY_ID = sa.select(session).where(session.c.id == _KEY, _RUNNING)
+_OWNER = sa.select(account).where(account.c.id == sa.bindparam("id", type_=sa.Text))
 _SEEN_EVERY_S = 60  # the idle limit is kept to within this, or a tenth of itself
 
 
@@ -67,9 +76,10 @@ class Sessions:
         """A session for the account `row`: its secret, for the cookie alone, and its id. Where the account
         has as many as it may, the one not used for longest ends."""
         connection, id, secret = change.connection, new_id(), new_secret()
-        running = sa.and_(session.c.account == row.id, self._running(change.now))
-        query = sa.select(session.c.id).where(running).order_by(session.c.seen.desc(), session.c.id)
-        for surplus in connection.scalars(query.offset(self._settings.sessions - 1)).all():
+        others = sa.select(session.c.id).where(session.c.account == row.id, _RUNNING)
+        by_use = others.order_by(session.c.seen.desc(), session.c.id)
+        beyond = by_use.offset(self._settings.sessions - 1)
+        for surplus in connection.scalars(beyond, self._bounds(change.now)).all():
             self._end(change, session.c.id == surplus, by="", reason="too-many")
         values = {
             "id": id,
@@ -98,9 +108,7 @@ class Sessions:
             return kept
         generation, now = self._verdicts.generation, self._clock.now()
         with self._events.records.read() as connection:
-            row = connection.execute(
-                sa.select(session).where(session.c.hash == key, self._running(now))
-            ).first()
+            row = connection.execute(_BY_HASH, self._bounds(now) | {"key": key}).first()
             principal = self._principal(connection, row, now) if row is not None else None
         if row is None or principal is None:
             return None
@@ -111,18 +119,19 @@ class Sessions:
 
     def principal(self, connection: sa.Connection, id: str, now: int) -> Principal | None:
         """Who is in session `id`, read within a transaction of the caller's."""
-        row = connection.execute(sa.select(session).where(session.c.id == id, self._running(now))).first()
+        row = connection.execute(_BY_ID, self._bounds(now) | {"key": id}).first()
         return self._principal(connection, row, now) if row is not None else None
 
     def find(self, account_id: str, scope: Scope | None = None) -> list[Session]:
         """The running sessions of an account, the latest used first; with a scope, none where the account's
         home is outside it."""
-        chosen = [session.c.account == account_id, self._running(self._clock.now())]
+        chosen = [session.c.account == account_id, _RUNNING]
         if scope is not None:
             chosen.append(session.c.account.in_(_homed(scope)))
         with self._events.records.read() as connection:
             rows = connection.execute(
-                sa.select(session).where(*chosen).order_by(session.c.seen.desc(), session.c.id)
+                sa.select(session).where(*chosen).order_by(session.c.seen.desc(), session.c.id),
+                self._bounds(self._clock.now()),
             ).all()
         return [_session(row) for row in rows]
 
@@ -157,12 +166,12 @@ class Sessions:
         with self._events.records.begin() as connection:
             return connection.execute(sa.delete(session).where(over)).rowcount
 
-    def _running(self, now: int) -> sa.ColumnElement[bool]:
-        idle = now - self._settings.session_idle
-        return sa.and_(session.c.ended.is_(None), session.c.expires > now, session.c.seen > idle)
+    def _bounds(self, now: int) -> dict[str, int | str]:
+        """What `_RUNNING` leaves open."""
+        return {"now": now, "idle": now - self._settings.session_idle}
 
     def _principal(self, connection: sa.Connection, row: sa.Row[Any], now: int) -> Principal | None:
-        owner = connection.execute(sa.select(account).where(account.c.id == row.account)).first()
+        owner = connection.execute(_OWNER, {"id": row.account}).first()
         if owner is None or owner.state == AccountState.DISABLED:
             return None
         must = self._must_enrol(owner, row.method, now)

@@ -65,7 +65,7 @@ ownership = sa.Table(
 )
 
 
-def in_force(table: sa.Table, now: int) -> sa.ColumnElement[bool]:
+def in_force(table: sa.FromClause, now: int | sa.BindParameter[int]) -> sa.ColumnElement[bool]:
     """Rows of `table` whose period [since, until) holds `now` and that are not revoked."""
     return sa.and_(
         table.c.since <= now,
