@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from headrace.access.decisions.model import Context, Request, Resource
 from headrace.access.decisions.vocabulary import Vocabulary
-from headrace.access.identity import Principal, PrincipalKind
+from headrace.access.identity import Principal, PrincipalKind, covers
 from headrace.kernel.clock import NS_PER_S
 
 
@@ -164,8 +164,8 @@ def _reach(principal: Principal, action: str, resource: Resource, party: bool) -
 
 
 def _matters(matters: tuple[str, ...], action: str) -> bool:
-    """Whether an authorisation limited to `matters` (actions, or areas such as "subsidy") covers `action`."""
-    return not matters or action in matters or action.partition(".")[0] in matters
+    """Whether an authorisation limited to `matters` covers `action`, as identity's handlers say it."""
+    return not matters or covers(matters, action)
 
 
 def _granted(
