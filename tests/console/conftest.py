@@ -20,14 +20,19 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from headrace.api.static import CONSOLE
 from headrace.drivers.modbus.simulator import Memory, Simulator
+from headrace.history import Store, TagCatalog, TagSpec
+from headrace.kernel.clock import NS_PER_S
+from headrace.kernel.model import Batch, Header, Kind
+from headrace.records import open_records
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 START_S = 60
+PATIENCE_MS = 20_000  # of every wait in the browser: a busy machine is slow, not wrong
 
 CONFIG = """
 [node]
@@ -45,6 +50,8 @@ port = 0
 title = {{ zh = "固化炉", en = "Curing oven" }}
 kind = "curing-oven"
 order = 10
+parts.zone2 = {{ zh = "二区", en = "Zone 2" }}
+parts.zone1 = {{ zh = "一区", en = "Zone 1" }}
 
 [machines.washer]
 title = {{ zh = "前处理", en = "Pretreatment" }}
@@ -93,6 +100,9 @@ address = "holding:{address}"
 type = "f32"
 writable = {writable}
 """
+DAY_S = 86_400
+PAST_DAYS, PAST_GAP = 380, (200, 230)  # days of history before the start, and the days that are missing in it
+PAST_STEP_S = 600
 SETPOINT = 100  # address of the first set-point; temperatures start at 0
 ZONES = 4
 
@@ -138,6 +148,35 @@ class Device:
         await simulator.stop()
 
 
+def write_past(data: Path) -> None:
+    """History of the oven's first temperature before the node ever ran: a point each ten minutes, a daily
+    wave of 20 degrees around 150, and `PAST_GAP` without any."""
+    data.mkdir(mode=0o700)
+    records = open_records(data / "records.sqlite")
+    catalog = TagCatalog(records)
+    catalog.migrate()
+    (tag,) = catalog.sync([TagSpec("oven/zone1/temperature", Kind.F64, unit="Cel", source="plc")])
+    records.close()
+    end = time.time_ns() // NS_PER_S - 3600
+    seconds = np.arange(end - PAST_DAYS * DAY_S, end, PAST_STEP_S)
+    days = (seconds - seconds[0]) / DAY_S
+    seconds = seconds[(days < PAST_GAP[0]) | (days >= PAST_GAP[1])]
+    values = 150 + 20 * np.sin(2 * np.pi * seconds / DAY_S)
+    store = Store.open(data / "history")
+    try:
+        for number, rows in enumerate(np.array_split(np.arange(len(seconds)), 10), 1):
+            batch = Batch.of(
+                Kind.F64,
+                np.full(len(rows), tag.id),
+                seconds[rows] * NS_PER_S,
+                values[rows],
+                np.zeros(len(rows), np.uint16),
+            )
+            store.append("past", [(number, Header("console-test", "past", number), batch)])
+    finally:
+        store.close()
+
+
 def _closed_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -171,6 +210,7 @@ def console_url(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixtur
     config = folder / "headrace.toml"
     config.write_text(CONFIG.format(port=device.port, closed=_closed_port(), tags=tags), "utf-8")
     data = folder / "data"
+    write_past(data)
     log = (folder / "up.log").open("wb")
     node = subprocess.Popen(
         [sys.executable, "-m", "headrace.cli.main", "up", "-c", config, "--data", data],
@@ -214,6 +254,7 @@ def _wait_for(node: subprocess.Popen[bytes], data: Path, log: Path) -> tuple[str
 def browser() -> Iterator[Browser]:
     if not CHROMIUM.exists():
         pytest.skip(f"needs {CHROMIUM}")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
         yield browser
@@ -250,7 +291,7 @@ def open_page(browser: Browser, console_url: str) -> Iterator[Open]:
         page = context.new_page()
         if script:
             page.add_init_script(script)
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
         page.on(
             "console",

@@ -177,6 +177,8 @@ export interface Machine {
   title: Text | null
   kind: string
   order: number
+  /** it serves the line and is no step of it */
+  beside: boolean
   state: MachineState
   tags: number
   bad: number
@@ -239,6 +241,28 @@ export interface AlarmView {
   shelved_until: string | null
   shelved_by: string | null
   note: string
+}
+
+/** A condition part by part: `decides` where the outcome of the whole hangs on it. */
+export interface Step {
+  text: string
+  type: string
+  value: Value
+  unit: string
+  /** of a tag */
+  quality: number | null
+  /** of a tag, ns since the epoch */
+  time: number | null
+  decides: boolean
+  parts: Step[]
+}
+
+/** GET /alarms/{id}/explanation */
+export interface AlarmExplanation {
+  alarm: AlarmView
+  version: number
+  defined: string | null
+  because: Step | null
 }
 
 export interface Page<T> {
@@ -379,7 +403,8 @@ export interface Gateway {
   history: Record<string, unknown> | null
 }
 
-/** GET /machines/{id}: the machine, with its tags in place of their number. */
+/** GET /machines/{id}: the machine, with its tags in place of their number and the titles of its parts. */
 export interface MachineDetail extends Omit<Machine, 'tags'> {
+  parts: Record<string, Text>
   tags: TagView[]
 }

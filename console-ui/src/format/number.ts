@@ -53,21 +53,30 @@ export function percent(ratio: number, lang: string): string {
 
 const BYTES = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB']
 
-export function bytes(value: number, lang: string): string {
+/** [figure, unit] of a number of bytes. */
+export function byteParts(value: number, lang: string): [string, string] {
   let size = value
   let step = 0
   while (Math.abs(size) >= 1024 && step < BYTES.length - 1) {
     size /= 1024
     step += 1
   }
-  return `${grouped(size, lang, step === 0 ? 0 : size >= 100 ? 0 : size >= 10 ? 1 : 2)} ${BYTES[step]}`
+  return [grouped(size, lang, step === 0 ? 0 : size >= 100 ? 0 : size >= 10 ? 1 : 2), BYTES[step] ?? 'B']
 }
 
-/** How many decimals a value of this range deserves: four figures of the span, at most four decimals. */
+export function bytes(value: number, lang: string): string {
+  return byteParts(value, lang).join(' ')
+}
+
+/**
+ * How many decimals a value deserves, at most four: steps of a 500th to a 5000th of its range, or four
+ * figures where it has none.
+ */
 export function decimals(low: number | null, high: number | null, value: number): number {
-  const span = low !== null && high !== null && high > low ? high - low : Math.abs(value)
-  if (span === 0) return Number.isInteger(value) ? 0 : 2
-  return Math.min(4, Math.max(0, 3 - Math.floor(Math.log10(span) + 1e-9)))
+  const ranged = low !== null && high !== null && high > low
+  if (!ranged && value === 0) return 0
+  const figures = ranged ? Math.log10(5000 / (high - low)) + 1e-9 : 3 - Math.floor(Math.log10(Math.abs(value)) + 1e-9)
+  return Math.min(4, Math.max(0, Math.floor(figures)))
 }
 
 /** What a numeric value is, or null where it is none (text, missing, NaN as a string). */
@@ -87,7 +96,8 @@ export function processValue(value: number | string, lang: string, low: number |
   const size = Math.abs(value)
   if (size !== 0 && (size < 1e-4 || size >= 1e12)) return value.toExponential(3).replace('-', '−')
   const digits = decimals(low, high, value)
-  return grouped(value, lang, digits, digits)
+  // without a range the digits follow the value, and trailing zeros would promise what is not known
+  return grouped(value, lang, digits, low !== null && high !== null ? digits : 0)
 }
 
 export function plain(value: number, lang: string, digits = 3): string {

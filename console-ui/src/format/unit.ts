@@ -1,3 +1,8 @@
+/** Quantities of bytes are scaled by 1024 as they are shown: B, KiB, MiB ... with what they are per. */
+export function isBytes(unit: string): boolean {
+  return unit === 'By' || unit.startsWith('By/')
+}
+
 /** UCUM codes as people write them: Cel → °C, m3/h → m³/h, kW.h → kW·h. */
 const WHOLE: Record<string, string> = {
   Cel: '°C',
@@ -6,6 +11,8 @@ const WHOLE: Record<string, string> = {
   Ohm: 'Ω',
   '1': '',
   '[ppm]': 'ppm',
+  '[pH]': 'pH',
+  By: 'B',
   '10*-6': 'ppm',
 }
 const SUPERSCRIPT: Record<string, string> = { '1': '¹', '2': '²', '3': '³', '4': '⁴', '-': '⁻' }

@@ -5,7 +5,7 @@ import { lang } from '@/state/prefs'
 import { timezone } from '@/state/session'
 import * as number from './number'
 import * as time from './time'
-import { unitText } from './unit'
+import { isBytes, unitText } from './unit'
 
 interface Measured {
   unit?: string
@@ -21,17 +21,31 @@ export function useFormat() {
     return value?.[lang.value] || otherwise
   }
 
-  /** A value without its unit; an em dash where there is none. */
+  /** [value, unit]; an em dash where there is no value. Bytes are scaled, and their unit with them. */
+  function measured(v: Value | undefined, tag: Measured = {}): [string, string] {
+    const unit = unitText(tag.unit ?? '')
+    if (v === null || v === undefined) return ['—', unit]
+    if (v === '') return [t('value.empty'), '']
+    if (typeof v === 'boolean') return [t(v ? 'value.on' : 'value.off'), '']
+    const n = isBytes(tag.unit ?? '') ? number.asNumber(v) : null
+    if (n !== null) {
+      const [figure, scale] = number.byteParts(n, lang.value)
+      return [figure, scale + (tag.unit ?? '').slice('By'.length)]
+    }
+    // a count of few things, and not a share of one
+    const whole = tag.unit === '' && Number.isInteger(v) && (tag.high ?? 0) - (tag.low ?? 0) > 10
+    return [number.processValue(v, lang.value, whole ? null : (tag.low ?? null), whole ? null : (tag.high ?? null)), unit]
+  }
+
+  /** A value without its unit. */
   function value(v: Value | undefined, tag: Measured = {}): string {
-    if (v === null || v === undefined) return '—'
-    if (typeof v === 'boolean') return t(v ? 'value.on' : 'value.off')
-    return number.processValue(v, lang.value, tag.low ?? null, tag.high ?? null)
+    const [shown, unit] = measured(v, tag)
+    return isBytes(tag.unit ?? '') && v !== null && v !== undefined ? `${shown} ${unit}` : shown
   }
 
   function valueUnit(v: Value | undefined, tag: Measured = {}): string {
-    const unit = unitText(tag.unit ?? '')
-    const shown = value(v, tag)
-    return unit === '' || v === null || v === undefined || typeof v === 'boolean' ? shown : `${shown} ${unit}`
+    const [shown, unit] = measured(v, tag)
+    return unit === '' || v === null || v === undefined ? shown : `${shown} ${unit}`
   }
 
   /** A headline figure as [figure, unit]. */
@@ -59,6 +73,7 @@ export function useFormat() {
     t,
     te,
     text,
+    measured,
     value,
     valueUnit,
     figure,

@@ -8,11 +8,14 @@ const RANK: Priority[] = ['urgent', 'high', 'medium', 'low']
 const list = shallowRef<AlarmView[]>([])
 let timer: number | undefined
 
+export const active = computed(() => list.value.filter((a) => a.state.startsWith('active-')).length)
 export const open = computed(() => list.value.length)
 export const unacknowledged = computed(() => list.value.filter((a) => a.state.endsWith('-unack')).length)
-export const worst = computed<Priority | null>(
-  () => RANK.find((p) => list.value.some((a) => a.priority === p)) ?? null,
-)
+/** The worst of the active ones; of those that only wait to be acknowledged where none is active. */
+export const worst = computed<Priority | null>(() => {
+  const asked = active.value > 0 ? list.value.filter((a) => a.state.startsWith('active-')) : list.value
+  return RANK.find((p) => asked.some((a) => a.priority === p)) ?? null
+})
 
 async function load(): Promise<void> {
   try {

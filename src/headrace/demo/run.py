@@ -91,7 +91,7 @@ def _session(
 ) -> Report | None:
     display.begin("devices")
     record = plant.start_devices(display.tick)
-    ports = ", ".join(str(p) for p in record.ports.values())
+    ports = display.text("demo.ui.and").join(str(p) for p in record.ports.values())
     display.finish("devices", count=len(record.ports), ports=ports)
     display.begin("configuration")
     plant.configure(port)

@@ -23,6 +23,8 @@ from headrace.kernel.errors import Unavailable
 
 _STAGES = ("devices", "configuration", "node", "console")
 _PRIORITY = {"urgent": "bold red", "high": "red", "medium": "yellow", "low": "cyan"}
+_RANK = {priority: str(rank) for rank, priority in enumerate(_PRIORITY, 1)}  # as the console's marks say it
+_MOST_ALARMS = 8
 _REFRESH_S = 1.0
 
 
@@ -166,12 +168,17 @@ class Display:
         grid.add_row(Line(self.text("demo.ui.live"), style="dim"), Line(live))
         alarms = Line(self.text("demo.ui.no_alarms"))
         if s.alarms:
-            alarms = Line("\n").join(
+            lines = [
                 Line.assemble(
-                    ("● ", _PRIORITY.get(p, "")), title, (f"  {self.text(f'demo.alarm.{state}')}", "dim")
+                    (f" {_RANK.get(p, '')} ", f"{_PRIORITY.get(p, '')} reverse"),
+                    f" {title}",
+                    (f"  {self.text(f'demo.alarm.{state}')}", "dim"),
                 )
-                for p, title, state in s.alarms[:8]
-            )
+                for p, title, state in s.alarms[:_MOST_ALARMS]
+            ]
+            if (rest := len(s.alarms) - _MOST_ALARMS) > 0:
+                lines.append(Line(self.text("demo.ui.more_alarms", count=rest), style="dim"))
+            alarms = Line("\n").join(lines)
         grid.add_row(Line(self.text("demo.ui.alarms", count=len(s.alarms)), style="dim"), alarms)
         return [Line(), grid, Line(), Line(self.text("demo.ui.stop"), style="dim")]
 

@@ -29,7 +29,9 @@ export interface Drawn {
   curve: Curve
   index: number
   title: string
+  /** as people read it, and as the axis is named; `bytes`: the numbers of the axis carry their own scale */
   unit: string
+  bytes: boolean
   step: boolean
   onOff: boolean
   limits: Limit[]
@@ -42,6 +44,7 @@ export interface Scene {
   offset: number
   lang: Lang
   number: (value: number) => string
+  bytes: (value: number) => string
   onOff: (on: boolean) => string
   clock: (ms: number) => string
 }
@@ -142,6 +145,7 @@ export class TrendChart {
         yAxis: units.map((unit, i) => {
           const onOff = scene.curves.some((c) => !c.hidden && c.onOff) && unit === '' &&
             scene.curves.filter((c) => !c.hidden && (c.onOff ? '' : c.unit) === '').every((c) => c.onOff)
+          const bytes = scene.curves.some((c) => c.bytes && c.unit === unit)
           return {
             type: 'value',
             name: unit,
@@ -150,12 +154,13 @@ export class TrendChart {
             position: i % 2 === 0 ? 'left' : 'right',
             offset: Math.floor(i / 2) * AXIS_WIDTH,
             scale: true,
-            ...(onOff ? { min: 0, max: 1, interval: 1 } : {}),
+            ...(onOff ? { min: 0, max: 1, interval: 1 } : { min: floor }),
             boundaryGap: onOff ? [0, 0] : ['6%', '6%'],
             axisLine: { show: true, lineStyle: { color: quiet } },
             axisLabel: {
               color: quiet,
-              formatter: (value: number) => (onOff ? scene.onOff(value === 1) : scene.number(value)),
+              formatter: (value: number) =>
+                onOff ? scene.onOff(value === 1) : bytes ? scene.bytes(value) : scene.number(value),
             },
             splitLine: { show: i === 0, lineStyle: { color: line, opacity: 0.7 } },
             axisPointer: { show: false },
@@ -212,9 +217,10 @@ export class TrendChart {
           yAxis: limit.value,
           lineStyle: { color: token(limit.priority), type: [4, 4], width: 1.2 },
           label: {
-            formatter: scene.number(limit.value),
+            formatter: drawn.bytes ? scene.bytes(limit.value) : scene.number(limit.value),
             color: token(limit.priority),
-            position: 'insideEndTop',
+            // high limits are written above their line and low ones below: two close ones stay apart
+            position: limit.side === 'high' ? 'insideEndTop' : 'insideEndBottom',
             fontFamily: token('font'),
           },
         })),
@@ -222,6 +228,12 @@ export class TrendChart {
     })
     return out
   }
+}
+
+/** Room below the least value, but none below zero for what never is below zero. */
+function floor({ min, max }: { min: number; max: number }): number | null {
+  const room = (max - min) * 0.06
+  return min >= 0 && min - room <= 0 ? 0 : null
 }
 
 /** What to hatch for a curve: a tag without one number in view would only hide the curves of the others. */
