@@ -14,14 +14,13 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from headrace.access.federation import external, sm2
+from headrace.access.federation import _lists, external, sm2
 from headrace.access.federation.config import CertificateProvider
 from headrace.access.federation.flows import LIFE_S, Flow, Flows
 from headrace.access.identity.principal import Strength
 from headrace.kernel.clock import NS_PER_S, Clock, iso
 from headrace.kernel.errors import Denied
 
-_SM2_CURVE = bytes.fromhex("06082a811ccf5501822d")  # object identifier 1.2.156.10197.1.301, DER
 _MAX_CERTIFICATE = 16_384
 _MAX_SIGNATURE = 1_024
 
@@ -78,11 +77,10 @@ class CertificateSlot:
         except ValueError:
             raise Denied("federation.bad_certificate") from None
         alone = leaf.public_bytes(serialization.Encoding.PEM)
-        is_sm2 = _SM2_CURVE in leaf.public_bytes(serialization.Encoding.DER)
-        distid = self.provider.distid
-        await sm2.verify_chain(
-            alone, trust=self._trust, revocation=self._revocation, now=self._clock.now(), distid=distid
-        )
+        is_sm2, distid, now = sm2.is_sm2(leaf), self.provider.distid, self._clock.now()
+        await sm2.verify_chain(alone, trust=self._trust, now=now, distid=distid, sm2=is_sm2)
+        if self._revocation:
+            await _lists.check(leaf, trust=self._trust, lists=self._revocation, now=now, distid=distid)
         await sm2.verify(alone, self._text(flow).encode(), signature, distid=distid, sm2=is_sm2)
         found = external.read(
             self.id,
@@ -90,7 +88,7 @@ class CertificateSlot:
             said,
             subject=leaf.fingerprint(hashes.SHA256()).hex(),
             method="certificate",
-            time=self._clock.now(),
+            time=now,
             base=Strength.HARDWARE,
         )
         return found, flow

@@ -152,7 +152,7 @@ class Federation:
                 self._flows,
                 clock,
                 origin=self._base,
-                trust=[self._path(name) for name in provider.trust],
+                trust=[self._authorities(name) for name in provider.trust],
                 revocation=[self._path(name) for name in provider.revocation],
             )
         if isinstance(provider, SamlProvider):
@@ -174,6 +174,14 @@ class Federation:
             return path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise Corrupt("federation.bad_file", path=str(path)) from error
+
+    def _authorities(self, name: str) -> Path:
+        path = self._path(name)
+        try:
+            x509.load_pem_x509_certificates(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise Corrupt("federation.bad_file", path=str(path)) from error
+        return path
 
     def _certificate(self, name: str) -> x509.Certificate:
         path = self._path(name)

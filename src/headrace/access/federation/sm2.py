@@ -15,15 +15,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import structlog
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from headrace.kernel.clock import NS_PER_S
 from headrace.kernel.errors import Denied, Unavailable
 
-_log = structlog.get_logger(__name__)
-
 DISTID = "1234567812345678"
+_CURVE = bytes.fromhex("06082a811ccf5501822d")  # object identifier 1.2.156.10197.1.301, DER
 _TIMEOUT_S = 10.0
 _RAW = 64  # r and s, 32 bytes each, as USB keys give them
 
@@ -52,33 +51,29 @@ async def verify(
 
 
 async def verify_chain(
-    certificate: bytes,
-    *,
-    trust: Sequence[Path],
-    revocation: Sequence[Path],
-    now: int,
-    distid: str = DISTID,
+    certificate: bytes, *, trust: Sequence[Path], now: int, distid: str = DISTID, sm2: bool = True
 ) -> None:
-    """That `certificate` (PEM, one) leads to one of the self-signed certificates in `trust` at `now` (UTC
-    ns), may be used to sign in, and, where `revocation` lists are given, that none along the chain is
-    revoked. Raises Denied (`federation.bad_chain`, with OpenSSL's reason), Unavailable
-    (`federation.no_openssl`)."""
+    """That `certificate` (PEM, one) leads to one of the self-signed certificates in `trust` at `now` (UTC ns)
+    and may be used to sign in. `sm2`: the chain is of SM2 keys. Raises Denied (`federation.bad_chain`, with
+    OpenSSL's reason), Unavailable (`federation.no_openssl`)."""
     with tempfile.TemporaryDirectory(prefix="headrace-sm2-") as folder:
         at = Path(folder)
         (at / "certificate.pem").write_bytes(certificate)
         (at / "trust.pem").write_bytes(b"\n".join(path.read_bytes() for path in trust))
-        lists = []
-        if revocation:
-            (at / "lists.pem").write_bytes(b"\n".join(path.read_bytes() for path in revocation))
-            lists = ["-crl_check_all", "-CRLfile", str(at / "lists.pem")]
+        identity = ["-vfyopt", f"distid:{distid}"] if sm2 else []
         ok, said = await _run(
             "verify", "-x509_strict", "-no-CApath", "-no-CAstore", "-CAfile", str(at / "trust.pem"),
-            "-purpose", "sslclient", "-attime", str(now // NS_PER_S), "-vfyopt", f"distid:{distid}",
-            *lists, str(at / "certificate.pem"),
+            "-purpose", "sslclient", "-attime", str(now // NS_PER_S), *identity, str(at / "certificate.pem"),
         )  # fmt: skip
     if not ok:
         reason = next((line.partition(": ")[2] for line in said.splitlines() if ": " in line), "")
         raise Denied("federation.bad_chain", reason=reason[:120])
+
+
+def is_sm2(certificate: x509.Certificate) -> bool:
+    """Whether its key is on the SM2 curve, which `cryptography` cannot load."""
+    key = certificate.public_key_algorithm_oid.dotted_string == "1.2.840.10045.2.1"
+    return key and _CURVE in certificate.tbs_certificate_bytes
 
 
 async def version() -> str:
