@@ -31,6 +31,7 @@ _KEY = sa.bindparam("key", type_=sa.Text)
 _BY_HASH = sa.select(session).where(session.c.hash == _KEY, _RUNNING)
 _BY_ID = sa.select(session).where(session.c.id == _KEY, _RUNNING)
 _OWNER = sa.select(account).where(account.c.id == sa.bindparam("id", type_=sa.Text))
+_LATEST_FIRST = (session.c.seen.desc(), session.c.created.desc(), session.c.id)
 _SEEN_EVERY_S = 60  # the idle limit is kept to within this, or a tenth of itself
 
 
@@ -77,7 +78,7 @@ class Sessions:
         has as many as it may, the one not used for longest ends."""
         connection, id, secret = change.connection, new_id(), new_secret()
         others = sa.select(session.c.id).where(session.c.account == row.id, _RUNNING)
-        by_use = others.order_by(session.c.seen.desc(), session.c.id)
+        by_use = others.order_by(*_LATEST_FIRST)
         beyond = by_use.offset(self._settings.sessions - 1)
         for surplus in connection.scalars(beyond, self._bounds(change.now)).all():
             self._end(change, session.c.id == surplus, by="", reason="too-many")
@@ -130,7 +131,7 @@ class Sessions:
             chosen.append(session.c.account.in_(_homed(scope)))
         with self._events.records.read() as connection:
             rows = connection.execute(
-                sa.select(session).where(*chosen).order_by(session.c.seen.desc(), session.c.id),
+                sa.select(session).where(*chosen).order_by(*_LATEST_FIRST),
                 self._bounds(self._clock.now()),
             ).all()
         return [_session(row) for row in rows]
