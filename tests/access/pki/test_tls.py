@@ -32,6 +32,7 @@ from headrace.access.pki import (
     serve,
     server_context,
 )
+from headrace.access.pki.authority import Revoked
 from headrace.bus import MemoryBus
 from headrace.kernel.errors import Corrupt, Denied
 
@@ -332,6 +333,22 @@ def test_lists_that_lie_are_refused_and_the_old_ones_stay(node: Any, make_node: 
         with pytest.raises(Corrupt):
             known.load([bad])
     assert known.is_revoked(oven.peer)
+
+
+async def test_a_list_larger_than_a_message_travels_in_parts(node: Any) -> None:
+    entries = [Revoked(format((1 << 150) | n, "x"), node.clock.now(), "unspecified") for n in range(6_000)]
+    crl = node.authority.crl(node.authority.issuer, entries, number=2, after=0)
+    der = crl.public_bytes(serialization.Encoding.DER)
+    with node.records.begin() as connection:
+        changed = "UPDATE pki_crl SET der = ?, number = 2 WHERE issuer = ?"
+        connection.exec_driver_sql(changed, (der, node.authority.issuer.name))
+    bus, known = MemoryBus(), Revocations(node.pki.trust)
+    await serve(bus, "plant-1", node.records)
+    source = from_bus(bus, "plant-1")
+    assert len(der) > 300_000 and known.load(await source())
+    assert {len(found.serials) for found in known.lists} == {0, 6_000}
+    assert await source() == []  # nothing changed since
+    await bus.close()
 
 
 async def test_without_lists_nobody_gets_in(node: Any) -> None:

@@ -16,6 +16,7 @@ from headrace.access.pki.authority import Authority, Issuer, Revoked
 from headrace.access.pki.config import PkiSettings
 from headrace.access.pki.names import common_name
 from headrace.kernel.clock import NS_PER_S
+from headrace.kernel.errors import NotFound
 from headrace.records import Records
 
 
@@ -88,6 +89,21 @@ def read(records: Records) -> list[SignedList]:
     """The newest list of each issuer, the root's among them."""
     with records.read() as connection:
         return select(connection)
+
+
+def numbers(records: Records) -> dict[str, int]:
+    """The number of each issuer's newest list."""
+    with records.read() as connection:
+        return {row.issuer: row.number for row in connection.execute(sa.select(_crl.c.issuer, _crl.c.number))}
+
+
+def read_one(records: Records, issuer: str) -> tuple[int, SignedList]:
+    """The newest list of one issuer and its number. Raises NotFound (`pki.no_list`)."""
+    with records.read() as connection:
+        row = connection.execute(sa.select(_crl).where(_crl.c.issuer == issuer)).first()
+    if row is None:
+        raise NotFound("pki.no_list", issuer=issuer)
+    return row.number, SignedList(row.der, row.certificate)
 
 
 def select(connection: sa.Connection) -> list[SignedList]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -28,8 +29,10 @@ _log = structlog.get_logger(__name__)
 
 EVERY_S = 1.0
 _RETRY_S = 0.5
-_MAX_LIST = 8 << 20  # bytes; a hundred thousand entries take about 4 MiB
+_MAX_LIST = 8 << 20  # bytes; an entry takes 52
+_PART = 256 << 10  # bytes of a list in one message
 
+T = TypeVar("T")
 Source = Callable[[], Awaitable[Sequence[SignedList]]]
 
 
@@ -162,23 +165,67 @@ async def follow(
 
 
 def from_records(records: Records) -> Source:
-    """The lists of this node's own authority, for its other processes."""
+    """The lists of this node's own authority, for its other processes. Lists that were given before are not
+    given again."""
+    given: dict[str, int] = {}
 
     async def source() -> Sequence[SignedList]:
-        return await asyncio.to_thread(lists.read, records)
+        numbers = await asyncio.to_thread(lists.numbers, records)
+        if numbers == given:
+            return []
+        found = await asyncio.to_thread(lists.read, records)
+        given.update(numbers)
+        return found
 
     return source
 
 
-def from_bus(bus: Bus, node: str) -> Source:
-    """The lists of the authority of `node`, for other nodes: a request on `cmd.<node>.crl`."""
+class _Ask(msgspec.Struct, frozen=True):
+    """Which lists are there (no `issuer`), or a part of one."""
 
-    async def source() -> Sequence[SignedList]:
-        reply = await bus.request(f"cmd.{node}.crl", b"{}", timeout_s=2.0)
+    issuer: str = ""
+    offset: int = 0
+
+
+class _Part(msgspec.Struct, frozen=True):
+    """Part of list `number`: `crl` from the offset asked for, of `size` bytes in all."""
+
+    number: int
+    size: int
+    crl: bytes
+    issuer: bytes
+
+
+def from_bus(bus: Bus, node: str) -> Source:
+    """The lists of the authority of `node`, for other nodes: requests on `cmd.<node>.crl`. A list travels in
+    parts, because it may outgrow a message; it is asked for when its number has changed."""
+    given: dict[str, int] = {}
+
+    async def ask(what: _Ask, reply: type[T]) -> T:
+        data = await bus.request(f"cmd.{node}.crl", msgspec.json.encode(what), timeout_s=2.0)
         try:
-            return msgspec.json.decode(reply, type=tuple[SignedList, ...])
+            return msgspec.json.decode(data, type=reply)
         except msgspec.DecodeError:
             raise Corrupt("pki.bad_list", issuer=node, reason="reply") from None
+
+    async def whole(issuer: str) -> tuple[int, SignedList]:
+        data, part = bytearray(), await ask(_Ask(issuer), _Part)
+        first = part
+        while True:
+            data += part.crl
+            if len(data) >= first.size or len(data) > _MAX_LIST:
+                return first.number, SignedList(bytes(data), first.issuer)
+            part = await ask(_Ask(issuer, len(data)), _Part)
+            if part.number != first.number or not part.crl:  # a newer one came meanwhile: next time
+                raise Corrupt("pki.bad_list", issuer=issuer, reason="changed")
+
+    async def source() -> Sequence[SignedList]:
+        found = []
+        for issuer, number in (await ask(_Ask(), dict[str, int])).items():
+            if given.get(issuer) != number:
+                given[issuer], one = await whole(issuer)
+                found.append(one)
+        return found
 
     return source
 
@@ -186,7 +233,12 @@ def from_bus(bus: Bus, node: str) -> Source:
 async def serve(bus: Bus, node: str, records: Records) -> None:
     """Answer `from_bus` of other nodes. The lists are public: they carry serial numbers and no names."""
 
-    async def answer(_request: bytes) -> bytes:
-        return msgspec.json.encode(await asyncio.to_thread(lists.read, records))
+    async def answer(request: bytes) -> bytes:
+        what = msgspec.json.decode(request, type=_Ask)
+        if not what.issuer:
+            return msgspec.json.encode(await asyncio.to_thread(lists.numbers, records))
+        number, one = await asyncio.to_thread(lists.read_one, records, what.issuer)
+        part = one.crl[what.offset : what.offset + _PART]
+        return msgspec.json.encode(_Part(number, len(one.crl), part, one.issuer))
 
     await bus.serve(f"cmd.{node}.crl", answer)
