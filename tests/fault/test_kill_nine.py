@@ -70,11 +70,7 @@ def kill_and_compare(folder: Path, devices: list[CountingDevice], kills: list[st
             wait_until(
                 lambda m=machine: max(counters(node, m), default=0) >= last[m], 60, "history catching up"
             )
-        # Live data come first: the backlog of an outage may still be on its way.
-        wait_until(
-            lambda: node.get("/gateway")["edges"][0]["buffer"]["depth_messages"] < 5, 60, "the backlog"
-        )
-        wait_until(lambda: node.get("/gateway")["ingest"]["lag_messages"] < 5, 60, "ingest catching up")
+        wait_until(lambda: settled(node), 60, "the backlog's arrival")
     finally:
         node.stop()
     for machine, device in zip(machines, devices, strict=True):
