@@ -53,6 +53,7 @@ class Device:
         self.connects = 0
         self.written: list[tuple[float, int, Any]] = []
         self.crash: Exception | None = None
+        self.mute = False  # it accepts connections, and one read in each; nothing is ever answered
         self.garbled: set[int] = set()  # addresses whose answer makes no sense
 
 
@@ -70,9 +71,11 @@ class FakeDriver:
         self._points = list(points)
         self._by_tag = dict(points)
         self._clock = clock
+        self._deaf = 0
 
     async def connect(self) -> None:
         self._device.connects += 1
+        self._deaf = 0
         await asyncio.sleep(0)
         self._alive()
 
@@ -101,6 +104,10 @@ class FakeDriver:
 
     async def read(self, plan: Any) -> Reading:
         batches, faults = [], []
+        if self._device.mute:
+            self._deaf += 1
+            if self._deaf > 1:
+                raise DeviceUnavailable("edge.unknown_connection", name="fake")
         for n, span, columns in plan:
             self._device.requests += 1
             if self._device.latency:
@@ -110,7 +117,9 @@ class FakeDriver:
             address = bool(self._device.illegal) and any(u in self._device.illegal for u in used)
             garbled = bool(self._device.garbled) and any(u in self._device.garbled for u in used)
             quality = Quality.BAD_ADDRESS if address else Quality.BAD_DECODING if garbled else Quality.GOOD
-            if address or garbled:
+            if self._device.mute:
+                quality = Quality.BAD_TIMEOUT
+            if quality is not Quality.GOOD:
                 faults.append(BlockFault(n, quality, address=address))
             for kind, tags, addresses in columns:
                 batches.append(self._batch(kind, tags, addresses, quality))

@@ -209,3 +209,9 @@ def test_fifty_thousand_tags(tmp_path):
     )
     assert len(tag_specs(edge, file)) == 50_000
     assert time.process_time() - begun < 6.0  # two passes, of CPU time: the machine may be busy
+
+
+def test_a_quote_that_never_closes_is_told_at_its_row(tmp_path):
+    (tmp_path / "oven.csv").write_text('name,address\noven/a,1\n"oven/b,' + "x" * 200_000 + "\n")
+    text = '[[edge.connections]]\nname = "o"\ndriver = "fake"\ntags_file = "oven.csv"'
+    assert faults(tmp_path, text) == [("oven.csv:3", "", "edge.tags_unreadable_row")]

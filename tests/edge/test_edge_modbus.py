@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from headrace import edge
 from headrace.bus import MemoryBus
@@ -13,6 +14,7 @@ from headrace.drivers.modbus.simulator import Fault, Memory, Simulator
 from headrace.edge.config import EDGE, tag_specs
 from headrace.kernel import config
 from headrace.kernel.clock import SystemClock
+from headrace.kernel.errors import ConfigError
 from headrace.kernel.model import Quality, Tag, decode
 
 
@@ -83,3 +85,21 @@ async def test_illegal_addresses_garbage_and_writes(tmp_path: Path):
     await good.stop()
     await broken.stop()
     await bus.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "address", "key", "code"),
+    [
+        ("unit = 1", "hodling:1", "tags[0].address", "modbus.bad_address"),
+        ("framing = 'rtu'", "holding:1", "settings.device", "modbus.no_device"),
+    ],
+)
+def test_what_the_driver_refuses_is_told_at_its_key(tmp_path, settings, address, key, code):
+    file = tmp_path / "headrace.toml"
+    file.write_text(
+        f"[[edge.connections]]\nname = 'a'\ndriver = 'modbus'\nsettings = {{ {settings} }}\n"
+        f"tags = [{{ name = 'a/b', address = '{address}' }}]\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        config.load(file, [EDGE])
+    assert [(p.key, p.code) for p in caught.value.problems] == [(f"edge.connections[0].{key}", code)]

@@ -258,3 +258,18 @@ async def test_nothing_leaks_while_a_device_is_dead(fake, attempts):
     tracemalloc.stop()
     assert len(asyncio.all_tasks()) == tasks and grown < 64_000
     await bench.end()
+
+
+async def test_a_device_that_accepts_but_never_answers_is_left_alone_longer_and_longer(fake):
+    fake.mute = True
+    bench = Bench([tag(0), tag(1, report={"absolute": 1.0})])
+    await bench.until(lambda: bench.line.view(0.0).state == "offline")
+    assert fake.connects >= 5  # each attempt connected, and none of them counted as a return
+    assert set(bench.of(1)) == {(None, Quality.BAD_TIMEOUT)}  # the reason, not only that it is gone
+    assert bench.of(2) == [(None, Quality.BAD_TIMEOUT)]
+    assert bench.line.reconnects == 0 and bench.line.view(0.0).error is not None
+    fake.mute = False
+    await bench.until(lambda: bench.of(1)[-1] == (0.0, 0))
+    view = bench.line.view(0.0)
+    assert view.state == "connected" and view.error is None and bench.line._backoff.failures == 0
+    await bench.end()

@@ -195,7 +195,7 @@ def _resolve(edge: EdgeSettings, file: Path, problems: list[Problem]) -> tuple[C
         try:
             limits = driver.limits(typed)
         except HeadraceError as error:
-            problems.append(Problem(str(file), f"{key}.settings", error.code, error.params))
+            problems.append(_of_driver(error, str(file), f"{key}.settings"))
             continue
         points = _points(settings, driver, typed, limits, file, key, where, problems)
         out.append(Connection(settings, driver, typed, limits, points))
@@ -258,7 +258,7 @@ def _points(
             layout = driver.layout(driver_settings, point)
             check_area(layout.span.area, layout.span.length, layout.span.length, limits)
         except HeadraceError as error:
-            problems.append(Problem(at_file, at, error.code, error.params))
+            problems.append(_of_driver(error, at_file, at))
             continue
         points.append(Point(tag, tag.every or settings.every, point, layout))
         places.append((at_file, at))
@@ -346,12 +346,17 @@ def _convert(
         del value[field]
 
 
+def _of_driver(error: HeadraceError, file: str, at: str) -> Problem:
+    """What a driver says of a point or of settings; its parameter `key` names the key at fault."""
+    return Problem(file, _join(at, str(error.params.get("key", ""))), error.code, error.params)
+
+
 def _fields(type_: type[Any]) -> list[str]:
     return [f.encode_name for f in msgspec.structs.fields(type_)]
 
 
 def _join(at: str, field: str) -> str:
-    return f"{at}.{field}" if at else field
+    return f"{at}.{field}" if at and field else at or field
 
 
 def _unknown(file: str, at: str, field: str, known: Iterable[str]) -> Problem:

@@ -12,6 +12,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import structlog
 
 from headrace.edge.config import Connection, policy
@@ -27,6 +28,12 @@ from headrace.kernel.ports import Write, WriteResult
 
 log = structlog.get_logger(__name__)
 
+_NO_ANSWER = (
+    Quality.BAD_TIMEOUT,
+    Quality.BAD_DECODING,
+    Quality.BAD_COMMUNICATION,
+    Quality.BAD_NO_COMMUNICATION,
+)
 _OFFLINE_AFTER = 5  # failed attempts in a row, then the line says "offline" instead of "backoff"
 
 
@@ -84,6 +91,7 @@ class Line:
         self._since = clock.now()
         self._error: HeadraceError | None = None
         self._met = False  # the device has answered once
+        self._fruitless: int | None = None  # why the newest cycle had no answer at all; None: it had one
         self._told = -1  # monotonic ns at which its absence was last reported; -1: present
         self._stopping = False
         self._wake = asyncio.Event()
@@ -117,17 +125,25 @@ class Line:
         self._wake.set()
 
     async def _connect(self) -> None:
+        """A connection alone proves nothing: many a gateway accepts for a machine that is off. So the
+        back-off goes on, and what was told of the device stands, until it has answered."""
+        self._fruitless = None
         async with watchdog():
             await self._driver.connect()
         self.reconnects += self._met
+        self._turn("connected")
+        for group in self._groups:
+            group.resume()
+        if not self._groups:
+            self._answered()
+
+    def _answered(self) -> None:
+        if self._told >= 0 or not self._met:
+            log.info("connected", connection=self.connection.name)
         self._met = True
         self._told = -1
         self._error = None
         self._backoff.reset()
-        self._turn("connected")
-        log.info("connected", connection=self.connection.name)
-        for group in self._groups:
-            group.resume()
 
     async def _scan(self) -> None:
         while not self._stopping:
@@ -146,8 +162,21 @@ class Line:
             await group.cycle(self._driver, lambda: self._between(group), out)
         finally:
             self._running.discard(group.grid.every)
+            self._judge(out)
             if out and (reported := group.reporter.filter(out)):
                 self._emit(reported)
+
+    def _judge(self, out: Sequence[Batch]) -> None:
+        """Whether what a cycle brought holds any answer of the device."""
+        if not out:
+            return
+        qualities = np.concatenate([b.qualities for b in out])
+        silent = np.isin(qualities, _NO_ANSWER)
+        if silent.all():
+            self._fruitless = int(qualities[0])
+            return
+        self._fruitless = None
+        self._answered()
 
     async def _between(self, group: ScanGroup) -> None:
         """Between two slices of a group's cycle: writes pass, and so do shorter groups that are due."""
@@ -186,7 +215,9 @@ class Line:
     def _tell_absence(self, *, filtered: bool) -> None:
         """A batch of nulls. The first one passes through the reporters, which then know that the values
         are gone; the heartbeats pass them by, since nothing has changed."""
-        quality = Quality.BAD_COMMUNICATION if self._met else Quality.BAD_NO_COMMUNICATION
+        quality = self._fruitless or (
+            Quality.BAD_COMMUNICATION if self._met else Quality.BAD_NO_COMMUNICATION
+        )
         for group in self._groups:
             nulls = group.nulls(quality)
             self._emit(group.reporter.filter(nulls) if filtered else nulls)

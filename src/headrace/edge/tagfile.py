@@ -19,6 +19,7 @@ import msgspec
 
 from headrace.kernel.config import Duration
 from headrace.kernel.errors import Problem
+from headrace.kernel.messages import os_reason
 
 _YES = frozenset(("true", "yes", "1", "是"))
 _NO = frozenset(("false", "no", "0", "否"))
@@ -34,7 +35,7 @@ def read_tags(
         text = _decode(path.read_bytes())
     except OSError as error:
         code = "edge.tags_no_file" if isinstance(error, FileNotFoundError) else "edge.tags_unreadable"
-        problems.append(Problem(file, key, code, {"path": str(path), "reason": error.strerror or ""}))
+        problems.append(Problem(file, key, code, {"path": str(path), "reason": os_reason(error)}))
         return
     if text is None:
         problems.append(Problem(file, key, "edge.tags_encoding", {"path": str(path)}))
@@ -43,7 +44,15 @@ def read_tags(
     head = next((line for line in lines if _counts(line)), "")
     rows = csv.reader(lines, delimiter=max(",;\t", key=head.count))
     columns: list[tuple[list[str], Callable[[str], Any]]] | None = None
-    for row in rows:
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:  # a cell beyond 128 Ki characters, most likely a quote that never closes
+            where = f"{path.name}:{rows.line_num}"
+            problems.append(Problem(where, "", "edge.tags_unreadable_row", {"reason": str(error)}))
+            return
         if not any(cell.strip() for cell in row) or row[0].lstrip().startswith("#"):
             continue
         if columns is None:
