@@ -36,6 +36,7 @@ from headrace.edge import EdgeSettings
 from headrace.history import TagCatalog
 from headrace.kernel.clock import NS_PER_S, Clock, iso
 from headrace.kernel.errors import BusUnavailable, Corrupt, HeadraceError, Unavailable
+from headrace.kernel.messages import os_reason
 from headrace.kernel.model import Tag, decode
 from headrace.kernel.ports import Bus
 from headrace.records import Records
@@ -145,7 +146,7 @@ def _listen(settings: ApiSettings) -> socket.socket:
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except OSError as error:
-        raise Unavailable("api.cannot_listen", **where, reason=error.strerror or str(error)) from None
+        raise Unavailable("api.cannot_listen", **where, reason=os_reason(error)) from None
     family, kind, protocol, _, address = found[0]
     listener = socket.socket(family, kind, protocol)
     try:
@@ -159,7 +160,7 @@ def _listen(settings: ApiSettings) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise Unavailable("api.port_taken", **where) from None
-        raise Unavailable("api.cannot_listen", **where, reason=error.strerror or str(error)) from None
+        raise Unavailable("api.cannot_listen", **where, reason=os_reason(error)) from None
     return listener
 
 

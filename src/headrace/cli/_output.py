@@ -75,4 +75,6 @@ def leave(code: int) -> NoReturn:
 
 
 def _plain(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | bool | None | list) else str(value)
+    if isinstance(value, messages.Text):
+        return {lang: value.get(lang) for lang in messages.LANGS}
+    return value if isinstance(value, str | int | float | bool | None | list | dict) else str(value)

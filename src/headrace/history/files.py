@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from headrace.kernel.errors import Unavailable
+from headrace.kernel.messages import os_reason
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 TEMPORARY = ".tmp"
@@ -25,7 +26,7 @@ def translated(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         code = "history.disk_full" if error.errno in _FULL else "history.io_error"
-        raise Unavailable(code, path=str(path), reason=error.strerror or str(error)) from error
+        raise Unavailable(code, path=str(path), reason=os_reason(error)) from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -94,7 +94,7 @@ def load(path: Path, sections: Sequence[Section[Any]], environ: Mapping[str, str
     """Read and check `path`. Raises ConfigError with every Problem found."""
     file = str(path)
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors put a mark first
     except FileNotFoundError:
         raise ConfigError([Problem(file, "", "config.no_file")]) from None
     except IsADirectoryError:
@@ -141,7 +141,7 @@ def check(
                         Problem(params.pop("file", str(file)), params.pop("at", at), code, params)
                     )
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(problems, file=str(file))
     return settings
 
 

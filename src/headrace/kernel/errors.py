@@ -91,9 +91,10 @@ class ConfigError(HeadraceError):
 
     status = 400
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], *, file: str = "") -> None:
+        """`file`: the configuration itself, where problems may stand in files that it names."""
         self.problems = tuple(problems)
-        super().__init__("config.invalid", count=len(self.problems), file=problems[0].file)
+        super().__init__("config.invalid", count=len(self.problems), file=file or problems[0].file)
 
     def text(self, lang: str = "en") -> str:
         return "\n".join(p.text(lang) for p in self.problems)

@@ -14,7 +14,9 @@ Third-party drivers and apps add theirs with `register`.
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -107,7 +109,43 @@ def render(code: str, lang: str = "en", **params: Any) -> str:
 
 
 def _in(value: Any, lang: str) -> Any:
+    if isinstance(value, dict) and value.keys() == set(LANGS):  # a Text that has crossed the bus as JSON
+        return value[lang]
     return value.get(lang) if isinstance(value, Text) else value
+
+
+def both(code: str, /, **params: Any) -> Text:
+    """The message in both languages, as a parameter of another message: a reason within an error."""
+    return Text(*(render(code, lang, **params) for lang in LANGS))
+
+
+_OS_REASONS = {
+    errno.ECONNREFUSED: "os.refused",
+    errno.ECONNRESET: "os.reset",
+    errno.ETIMEDOUT: "os.timed_out",
+    errno.EHOSTUNREACH: "os.unreachable",
+    errno.ENETUNREACH: "os.unreachable",
+    errno.ENOENT: "os.missing",
+    errno.EACCES: "os.forbidden",
+    errno.EPERM: "os.forbidden",
+    errno.EISDIR: "os.folder",
+    errno.ENOTDIR: "os.not_folder",
+    errno.ENOSPC: "os.full",
+    errno.EROFS: "os.read_only",
+    errno.EADDRINUSE: "os.address_used",
+    errno.EADDRNOTAVAIL: "os.address_foreign",
+}
+
+
+def os_reason(error: OSError) -> Text:
+    """Why the operating system refused, in both languages; its own words where the table has none."""
+    if isinstance(error, socket.gaierror):
+        return both("os.name_unknown")
+    code = _OS_REASONS.get(error.errno or 0)
+    if code is not None:
+        return both(code)
+    own = error.strerror or str(error) or type(error).__name__
+    return Text(own, own)
 
 
 def reader_language(environ: dict[str, str] | None = None) -> str:

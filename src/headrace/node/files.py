@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from headrace.kernel.errors import Conflict, InputError
+from headrace.kernel.messages import os_reason
 
 
 class Layout:
@@ -38,7 +39,7 @@ class Layout:
             for folder in (self.run, self.logs, self.history):
                 folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
-            raise InputError("node.bad_data_dir", path=str(self.root), reason=error.strerror) from None
+            raise InputError("node.bad_data_dir", path=str(self.root), reason=os_reason(error)) from None
 
 
 class Lock:

@@ -144,7 +144,7 @@ async def test_an_unknown_tag_and_a_refused_write_do_not_stop_the_others(connect
         (False, "modbus.write_refused"),
         (True, ""),
     ]
-    assert "illegal data address" in results[2].params["reason"]
+    assert "illegal data address" in results[2].params["reason"].en
 
 
 async def test_older_devices_without_newer_functions(connect: Connect) -> None:

@@ -12,6 +12,7 @@ from headrace.drivers.modbus.client import Counters, Engine, RtuEngine, TcpEngin
 from headrace.drivers.modbus.exchange import EXCEPTION, GARBLED, LOST, OK, TIMEOUT, UNASKED, Exchange
 from headrace.drivers.modbus.memory import Memory, answer
 from headrace.kernel.clock import ManualClock
+from headrace.kernel.messages import both
 
 
 class FakeWire:
@@ -192,10 +193,10 @@ async def test_the_connection_ends_within_a_cycle() -> None:
     engine, wire, exchange, _ = tcp(3)
     task = await start(engine, exchange)
     engine.data_received(reply(wire.requests()[0]))
-    engine.connection_lost(ConnectionResetError("reset"))
+    engine.connection_lost(ConnectionResetError(104, "Connection reset by peer"))
     await task
     assert list(exchange.status) == [OK, LOST, LOST]
-    assert engine.lost == "reset" and not engine.lost_idle
+    assert engine.lost == both("os.reset") and not engine.lost_idle
     await engine.close()
 
 

@@ -63,7 +63,7 @@ async def test_a_fault_spoils_its_own_points_only(
 ) -> None:
     fault = Fault(fault.action, fault.area, fault.first, fault.last, code=fault.code)
     simulator = device(fault)
-    driver = await connect(simulator, POINTS, framing, timeout="40ms")
+    driver = await connect(simulator, POINTS, framing, timeout="250ms")
     plan = plan_of(driver, POINTS)
     reading = await driver.read(plan)
     assert by_tag(reading) == GOOD | {BAD: (None, quality)}

@@ -27,6 +27,7 @@ from headrace.drivers.modbus.exchange import (
     Exchange,
 )
 from headrace.kernel.clock import Clock
+from headrace.kernel.messages import Text, both, os_reason
 
 _log = structlog.get_logger(__name__)
 
@@ -60,7 +61,7 @@ class Engine(asyncio.Protocol):
     """Common to both framings: one exchange at a time, its end, time-outs, and the loss of the connection."""
 
     def __init__(self, clock: Clock, timeout_s: float, counters: Counters) -> None:
-        self.lost: str | None = None  # why the connection ended
+        self.lost: Text | None = None  # why the connection ended
         self.lost_idle = False  # it ended while nothing was asked
         self._now = clock.now
         self._timeout_s = timeout_s
@@ -82,7 +83,7 @@ class Engine(asyncio.Protocol):
         """Execute `exchange`; returns when each request has ended one way or another, the connection's loss
         included. Raises ConnectionError where the connection was lost before."""
         if self.lost is not None or self._wire is None:
-            raise ConnectionError(self.lost or "not connected")
+            raise ConnectionError((self.lost or both("modbus.not_open")).en)
         if self._exchange is not None:
             raise RuntimeError("an exchange is being executed")
         if not len(exchange):
@@ -105,7 +106,7 @@ class Engine(asyncio.Protocol):
     async def close(self) -> None:
         """Idempotent; returns when the transport is gone."""
         if self._wire is not None and self.lost is None:
-            self._abort("closed here")
+            self._abort(both("modbus.lost_here"))
         if self._closed is not None:
             await self._closed
 
@@ -118,7 +119,7 @@ class Engine(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.lost is None:
-            self.lost = str(exc) if exc else "closed by the device"
+            self.lost = os_reason(exc) if isinstance(exc, OSError) else both("modbus.lost_there")
             self.lost_idle = self._exchange is None
         self._end_all(LOST)
         self._wire = None
@@ -133,7 +134,7 @@ class Engine(asyncio.Protocol):
     def _begin(self, parallel: int) -> None:
         raise NotImplementedError
 
-    def _abort(self, reason: str) -> None:
+    def _abort(self, reason: Text) -> None:
         """End the connection from this side. The wire reports connection_lost later."""
         if self.lost is None:
             self.lost = reason
@@ -184,7 +185,13 @@ class Engine(asyncio.Protocol):
             _log.warning("modbus_flooded", bytes=self._stray)
             self._stray = 0
             self._end_all(GARBLED, LOST)
-            self._abort("the device floods the connection")
+            self._abort(both("modbus.lost_flood"))
+
+
+def _garbled(error: codec.FrameError) -> Text:
+    if error.length is None:
+        return both("modbus.frame_protocol")
+    return both("modbus.frame_length", length=error.length)
 
 
 class TcpEngine(Engine):
@@ -290,7 +297,7 @@ class TcpEngine(Engine):
             try:
                 frame, size = codec.tcp_parse(data[at : at + codec.MBAP_SIZE + codec.MAX_PDU])
             except codec.FrameError as error:
-                self._lost_step(str(error))
+                self._lost_step(_garbled(error))
                 return
             if frame is None:
                 self._rest = data[at:]
@@ -323,10 +330,10 @@ class TcpEngine(Engine):
         else:
             self._end(index, GARBLED, now)
 
-    def _lost_step(self, reason: str) -> None:
+    def _lost_step(self, what: Text) -> None:
         """The stream cannot be followed. The frame before this point may have been cut short by the device
         and filled up with the next one's bytes, so it is not trusted either."""
-        _log.warning("modbus_stream_lost_step", reason=reason)
+        _log.warning("modbus_stream_lost_step", reason=what.en)
         exchange = self._exchange
         if exchange is not None:
             if self._newest >= 0 and exchange.status[self._newest] == OK:
@@ -334,7 +341,7 @@ class TcpEngine(Engine):
                 self._end(self._newest, GARBLED)
             self._end_all(GARBLED, LOST)
         self._rest = b""
-        self._abort(f"the answers make no sense: {reason}")
+        self._abort(both("modbus.lost_step", what=what))
 
     def _expired(self) -> None:
         """The oldest request may have run out of time."""
@@ -348,7 +355,7 @@ class TcpEngine(Engine):
             self._first += 1
         if self._first < self._next and now + 1e-4 >= self._sent[self._first] + self._timeout_s:
             if self._rest and now - self._heard >= self._timeout_s / 2:
-                self._lost_step("half a frame, then nothing")
+                self._lost_step(both("modbus.frame_half"))
                 return
             exchange.overrun |= self._flying > 1
             for index in range(self._first, self._next):

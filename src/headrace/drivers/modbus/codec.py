@@ -56,7 +56,10 @@ class ExceptionCode(enum.IntEnum):
 
 
 class FrameError(ValueError):
-    """Bytes that are not the frame they were taken for; the text says why."""
+    """Bytes that are not the frame they were taken for; the text says why. `length`: what a TCP header gives
+    for its length, where it is that which cannot be."""
+
+    length: int | None = None
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -157,7 +160,9 @@ def tcp_parse(data: bytes) -> tuple[Frame | None, int]:
     if protocol != 0:
         raise FrameError("protocol id is not 0")
     if not 2 <= length <= MAX_PDU + 1:
-        raise FrameError(f"length {length} is not possible")
+        error = FrameError(f"length {length} is not possible")
+        error.length = length
+        raise error
     if len(data) < 6 + length:
         return None, 0
     return Frame(data[6], bytes(data[7 : 6 + length]), transaction), 6 + length

@@ -7,6 +7,7 @@ bits) of all points of one type and order at once; no step works point by point,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import groupby
 from typing import Any, Final
 
@@ -18,46 +19,49 @@ from headrace.drivers.modbus.codec import ExceptionCode
 from headrace.drivers.modbus.exchange import EXCEPTION, GARBLED, LOST, OK, TIMEOUT, UNASKED, Exchange
 from headrace.drivers.modbus.points import Place, Point
 from headrace.drivers.modbus.values import BCD_INVALID, BCD_MAX, NUMPY, Type, from_bcd
+from headrace.kernel.messages import Text, both
 from headrace.kernel.model import Batch, Kind, Quality
 from headrace.kernel.ports import Block, BlockFault, Reading
 
-# Quality and a text for each way a request can end.
+# Quality and message code for each way a request can end.
 _FATE: Final[dict[int, tuple[Quality, str]]] = {
-    TIMEOUT: (Quality.BAD_TIMEOUT, "no answer in time"),
-    GARBLED: (Quality.BAD_DECODING, "the answer made no sense"),
-    LOST: (Quality.BAD_COMMUNICATION, "the connection ended before the answer"),
-    UNASKED: (Quality.BAD_TIMEOUT, "not asked, the device had fallen silent"),
+    TIMEOUT: (Quality.BAD_TIMEOUT, "modbus.why_timeout"),
+    GARBLED: (Quality.BAD_DECODING, "modbus.why_garbled"),
+    LOST: (Quality.BAD_COMMUNICATION, "modbus.why_lost"),
+    UNASKED: (Quality.BAD_TIMEOUT, "modbus.why_unasked"),
 }
 
 # The same for exception replies, AP §7.
 _EXCEPTION_FATE: Final[dict[int, tuple[Quality, str]]] = {
-    ExceptionCode.ILLEGAL_FUNCTION: (Quality.BAD_NOT_SUPPORTED, "illegal function"),
-    ExceptionCode.ILLEGAL_DATA_ADDRESS: (Quality.BAD_ADDRESS, "illegal data address"),
-    ExceptionCode.ILLEGAL_DATA_VALUE: (Quality.BAD_ADDRESS, "illegal data value"),
-    ExceptionCode.SERVER_DEVICE_FAILURE: (Quality.BAD_DEVICE_FAILURE, "device failure"),
-    ExceptionCode.ACKNOWLEDGE: (Quality.BAD_WAITING, "still working"),
-    ExceptionCode.SERVER_DEVICE_BUSY: (Quality.BAD_WAITING, "device busy"),
-    ExceptionCode.MEMORY_PARITY_ERROR: (Quality.BAD_DEVICE_FAILURE, "memory parity error"),
-    ExceptionCode.GATEWAY_PATH_UNAVAILABLE: (Quality.BAD_NO_COMMUNICATION, "gateway path unavailable"),
-    ExceptionCode.GATEWAY_TARGET_FAILED: (Quality.BAD_COMMUNICATION, "gateway target does not answer"),
+    ExceptionCode.ILLEGAL_FUNCTION: (Quality.BAD_NOT_SUPPORTED, "modbus.exception_1"),
+    ExceptionCode.ILLEGAL_DATA_ADDRESS: (Quality.BAD_ADDRESS, "modbus.exception_2"),
+    ExceptionCode.ILLEGAL_DATA_VALUE: (Quality.BAD_ADDRESS, "modbus.exception_3"),
+    ExceptionCode.SERVER_DEVICE_FAILURE: (Quality.BAD_DEVICE_FAILURE, "modbus.exception_4"),
+    ExceptionCode.ACKNOWLEDGE: (Quality.BAD_WAITING, "modbus.exception_5"),
+    ExceptionCode.SERVER_DEVICE_BUSY: (Quality.BAD_WAITING, "modbus.exception_6"),
+    ExceptionCode.MEMORY_PARITY_ERROR: (Quality.BAD_DEVICE_FAILURE, "modbus.exception_8"),
+    ExceptionCode.GATEWAY_PATH_UNAVAILABLE: (Quality.BAD_NO_COMMUNICATION, "modbus.exception_10"),
+    ExceptionCode.GATEWAY_TARGET_FAILED: (Quality.BAD_COMMUNICATION, "modbus.exception_11"),
 }
 
 
-def fate(status: int) -> tuple[Quality, str]:
-    """Quality of the points and a text for a request that ended as `status` and not OK."""
+@cache
+def fate(status: int) -> tuple[Quality, Text]:
+    """Quality of the points and the reason for a request that ended as `status` and not OK."""
     if not status & EXCEPTION:
-        return _FATE[status]
+        quality, why = _FATE[status]
+        return quality, both(why)
     code = status & ~EXCEPTION
-    quality, text = _EXCEPTION_FATE.get(code, (Quality.BAD_DEVICE_FAILURE, "of the device's own"))
-    return quality, f"exception {code}, {text}"
+    quality, what = _EXCEPTION_FATE.get(code, (Quality.BAD_DEVICE_FAILURE, "modbus.exception_own"))
+    return quality, both("modbus.why_exception", number=code, what=both(what))
 
 
 def _fault(block: int, status: int, length: int) -> BlockFault:
-    quality, detail = fate(status)
+    quality, why = fate(status)
     address = status == EXCEPTION | ExceptionCode.ILLEGAL_DATA_ADDRESS or (
         status == EXCEPTION | ExceptionCode.ILLEGAL_DATA_VALUE and length > 1
     )
-    return BlockFault(block, int(quality), address, detail)
+    return BlockFault(block, int(quality), address, why.en)
 
 
 class _Numbers:

@@ -20,6 +20,7 @@ from headrace.drivers.modbus.values import Type
 from headrace.drivers.modbus.writing import Encoded, encode_value, merge, merged_request, requests_for
 from headrace.kernel.clock import NS_PER_S, Clock
 from headrace.kernel.errors import DeviceUnavailable, InputError
+from headrace.kernel.messages import both, os_reason
 from headrace.kernel.ports import Block, Found, Limits, Reading, Write, WriteResult
 
 _log = structlog.get_logger(__name__)
@@ -76,7 +77,7 @@ class ModbusDriver:
         except TimeoutError:
             raise self._unavailable("modbus.connect_timeout", timeout=f"{self._timeout_s:g}") from None
         except OSError as error:
-            raise self._unavailable("modbus.cannot_connect", reason=_reason(error)) from error
+            raise self._unavailable("modbus.cannot_connect", reason=os_reason(error)) from error
         self._engine = engine
         self._deaf = 0
         if self._connected_before:
@@ -106,7 +107,9 @@ class ModbusDriver:
             if exchange.failed:
                 await self._again(engine, exchange)
         except ConnectionError as error:
-            raise self._unavailable("modbus.connection_lost", reason=str(error)) from error
+            raise self._unavailable(
+                "modbus.connection_lost", reason=engine.lost or both("modbus.not_open")
+            ) from error
         if exchange.failed:
             self._judge(engine, exchange)
         elif self._deaf:
@@ -191,7 +194,8 @@ class ModbusDriver:
                     tag = writes[slots[i]].tag
                     results[slots[i]] = await self._read_back(engine, tag, items[i], status)
         except ConnectionError as error:
-            raise self._unavailable("modbus.connection_lost", reason=str(error)) from error
+            reason = engine.lost or both("modbus.not_open")
+            raise self._unavailable("modbus.connection_lost", reason=reason) from error
         return [r for r in results if r is not None]
 
     async def _write_run(self, engine: Engine, items: list[Encoded]) -> int:
@@ -275,7 +279,3 @@ def _holds(item: Encoded, sink: bytes) -> bool:
     if item.place.bit is None:
         return (sink[0] & 1) == item.data[0]
     return (int.from_bytes(sink[:2], "big") >> item.place.bit & 1) == item.data[0]
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__

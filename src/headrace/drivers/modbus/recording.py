@@ -18,6 +18,7 @@ import numpy.typing as npt
 from headrace.drivers.modbus.values import Type, Words, encode
 from headrace.kernel.clock import NS_PER_S, parse_time
 from headrace.kernel.errors import InputError, NotFound
+from headrace.kernel.messages import os_reason
 
 ROW_AT: Final = 0  # u64 row counter, from 1
 TIME_AT: Final = 4  # i64 time of the row as recorded, UTC ns
@@ -134,7 +135,7 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
     except FileNotFoundError:
         raise NotFound("replay.no_file", file=str(path)) from None
     except OSError as error:
-        raise InputError("replay.unreadable", file=str(path), reason=error.strerror or str(error)) from error
+        raise InputError("replay.unreadable", file=str(path), reason=os_reason(error)) from error
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -35,6 +35,7 @@ from headrace.drivers.modbus.recording import (
 from headrace.drivers.modbus.simulator import Simulator
 from headrace.kernel.clock import NS_PER_MS, NS_PER_S, Clock, SystemClock
 from headrace.kernel.errors import InputError
+from headrace.kernel.messages import os_reason
 
 __all__ = ["Column", "Progress", "Recording", "Replay", "configuration", "load", "scan_interval_ns", "serve"]
 
@@ -241,8 +242,7 @@ async def serve(
     try:
         bound = await simulator.start(host, port)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError("replay.cannot_listen", host=host, port=port, reason=reason) from error
+        raise InputError("replay.cannot_listen", host=host, port=port, reason=os_reason(error)) from error
     stop = stop or asyncio.Event()
     last: Progress | None = None
     try:
