@@ -6,8 +6,10 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import pytest
 from cli_process import headrace
 
+from headrace.cli import _series
 from headrace.history import Store, TagCatalog, TagSpec
 from headrace.kernel.clock import NS_PER_S
 from headrace.kernel.model import Batch, Header, Kind
@@ -81,3 +83,31 @@ def test_export_stats_fsck_compact(tmp_path: Path) -> None:
     assert json.loads(headrace("history", "fsck", "--data", data, "--json").stdout)["ok"] is True
     assert json.loads(headrace("history", "compact", "--data", data, "--json").stdout)["head_points"] == 0
     assert headrace("history", "query", "--tag", "m/x", "--data", data).returncode == 1
+
+
+def test_a_mean_of_texts_is_nothing_whoever_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _fill(tmp_path / "d")
+    end = T0 + 60 * NS_PER_S
+    of_files = _series.fetch(tmp_path / "d", "m/t", T0, end, NS_PER_S, ("mean", "count"), None)
+    assert of_files["points"] == [[T0, None, 1, 0]]
+
+    class Node:
+        def get(self, _path: str, _query: object) -> object:
+            return {"series": [{"kind": "text", "time": [T0], "count": [1], "quality": [0]}]}
+
+    monkeypatch.setattr(_series, "find_node", lambda _data: Node())
+    of_node = _series.fetch(tmp_path / "d", "m/t", T0, end, NS_PER_S, ("mean", "count"), None)
+    assert of_node == of_files
+
+
+def test_an_export_into_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    _fill(tmp_path / "d")
+    done = headrace("history", "export", tmp_path / "no" / "o.csv", "--data", tmp_path / "d", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stderr)["error"]["code"] == "history.no_export_folder"
+
+
+def test_times_beyond_64_bits_are_no_times(tmp_path: Path) -> None:
+    for span in (["--from=-99999999999d"], ["--from=-1h", "--to=99999999999999999999"]):
+        done = headrace("history", "query", "--tag", "m/f", *span, "--data", tmp_path, "--json")
+        assert done.returncode == 2 and json.loads(done.stderr)["error"]["code"] == "cli.bad_time"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _PAGE = 50_000
 _INTEGERS = ("i64", "u64")
+_OF_TEXTS = ("count", "first", "last")  # texts have no sum, mean or order of size
 
 
 def fetch(
@@ -88,8 +89,11 @@ def _buckets_of_node(
     asked += [("every", _span_text(every)), ("agg", ",".join(aggregates)), ("points", "1000000")]
     series = node.get("/series", asked)["series"][0]
     kind = series["kind"]
+    nothing = [None] * len(series["time"])  # texts have no mean
     columns = [
-        series.get(name) or [] if name == "count" else [_plain(v, kind) for v in series.get(name) or []]
+        series.get(name) or nothing
+        if name == "count"
+        else [_plain(v, kind) for v in series.get(name) or nothing]
         for name in aggregates
     ]
     points = [list(row) for row in zip(series["time"], *columns, series["quality"], strict=True)]
@@ -114,6 +118,7 @@ def _buckets_of_files(
     data: Path, name: str, start: int, end: int, every: int, aggregates: Sequence[str]
 ) -> dict[str, Any]:
     from headrace.history import Reader
+    from headrace.kernel.model import Kind
 
     (tag,) = tags_named(data, [name])
     wanted = tuple("sum" if a == "mean" else a for a in aggregates if a != "count") or ("last",)
@@ -124,7 +129,7 @@ def _buckets_of_files(
     counts, bads = found.count.tolist(), found.bad.tolist()
     columns = []
     for aggregate in aggregates:
-        values = getattr(found, aggregate)
+        values = getattr(found, aggregate) if tag.kind is not Kind.TEXT or aggregate in _OF_TEXTS else None
         listed = values.tolist() if values is not None else [None] * len(counts)
         some = aggregate == "count"
         columns.append([_told(v) if some or n else None for v, n in zip(listed, counts, strict=True)])

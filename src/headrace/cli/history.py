@@ -180,8 +180,12 @@ def _moment(text: str, now: int) -> int:
         if text == "now":
             return now
         if text[:1] in "+-" and not text[1:].isdigit():
-            return now + (1 if text[0] == "+" else -1) * int(duration(text[1:]))
-        return parse_time(text)
+            moment = now + (1 if text[0] == "+" else -1) * int(duration(text[1:]))
+        else:
+            moment = parse_time(text)
+        if not -(2**63) <= moment < 2**63:
+            raise OverflowError(moment)
+        return moment
     except (ValueError, OverflowError):
         raise UsageFault("cli.bad_time", value=text) from None
 

@@ -49,8 +49,9 @@ def export(
     """Write the raw points of `tags` in [start, end) to `path`, which appears when it is complete.
 
     Columns: tag (name), time, value, quality; rows by tag in the order given, then time. `format` by the
-    file's ending where it is None. Raises InputError (`history.bad_export_format`, and
-    `history.mixed_export` where the tags of a Parquet file are of several kinds), Unavailable, Corrupt.
+    file's ending where it is None. Raises InputError (`history.bad_export_format`,
+    `history.no_export_folder`, and `history.mixed_export` where the tags of a Parquet file are of several
+    kinds), Unavailable, Corrupt.
     """
     path = Path(path)
     chosen = format or path.suffix.lower().lstrip(".")
@@ -59,6 +60,8 @@ def export(
     kinds = {tag.kind for tag in tags}
     if chosen == "parquet" and len(kinds) > 1:
         raise InputError("history.mixed_export", kinds=", ".join(sorted(kinds)))
+    if not path.absolute().parent.is_dir():
+        raise InputError("history.no_export_folder", path=str(path.absolute().parent))
     with Reader(dir) as reader, translated(path):
         file = NewFile(path)
         try:

@@ -173,7 +173,8 @@ class _Columns:
     def sums(
         self, values: npt.NDArray[np.float64], usable: npt.NDArray[np.bool_], starts: npt.NDArray[np.intp]
     ) -> None:
-        with np.errstate(invalid="ignore"):  # infinities of both signs sum to NaN, as they should
+        # as IEEE 754 has it: infinities of both signs sum to NaN, and what is too great to infinity
+        with np.errstate(invalid="ignore", over="ignore"):
             found = np.add.reduceat(values if usable.all() else np.where(usable, values, 0.0), starts)
         self._columns["sum"] = pa.array(found, mask=self._mask, from_pandas=False)
 
