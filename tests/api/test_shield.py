@@ -223,6 +223,7 @@ async def test_every_answer_carries_the_headers(shared: Any) -> None:
         ("GET", "/tags?limit=0", None, 400, "api.bad_request"),
         ("GET", "/alarms?state=strange", None, 400, "api.bad_request"),
         ("POST", "/writes", b"{", 400, "api.not_json"),
+        ("POST", "/writes", b"[" * 100_000, 400, "api.nested_too_deep"),
         ("POST", "/writes", b"{}", 400, "api.bad_request"),
         ("POST", "/writes", b'{"writes": [], "more": 1}', 400, "api.bad_request"),
         ("POST", "/writes", b'{"writes": "' + b"x" * (1 << 20) + b'"}', 413, "api.too_large"),

@@ -133,6 +133,8 @@ def of_exception(error: Exception, *, lang: str, method: str, path: str) -> Prob
         return document("api.bad_request", 400, lang=lang, errors=_faults(error))
     if isinstance(error.__cause__, SerializationException):  # litestar says so by a ClientException
         return document("api.not_json", 400, lang=lang, params={"reason": _reason(error)})
+    if isinstance(error, RecursionError) and "deserializing" in str(error):  # msgspec, of the body
+        return document("api.nested_too_deep", 400, lang=lang)
     if isinstance(error, NotFoundException):
         return document("api.no_such_path", 404, lang=lang, params={"path": path})
     if isinstance(error, MethodNotAllowedException):
