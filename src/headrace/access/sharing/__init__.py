@@ -10,13 +10,16 @@ access.audit, records, kernel.
 `reads` tells the owner, `aggregates` protects tables (pure), `tables` publishes them.
 """
 
-from headrace.access.sharing.gate import Gate, SeriesRequest, Served, Visitor
+from headrace.access.sharing.gate import Gate, SeriesRequest, Served, Source, Tabled, Visitor
 from headrace.access.sharing.grants import Grants, owned_by
 from headrace.access.sharing.reads import Read, ReadQuery, Reads, ReadSummary
 from headrace.access.sharing.signing import Keys, Signature
+from headrace.access.sharing.tables import Definition, Edition, Tables
 from headrace.access.sharing.terms import Grant, GrantState, Purpose, Resolution, Subject, Terms, Use
 
 __all__ = [
+    "Definition",
+    "Edition",
     "Gate",
     "Grant",
     "GrantState",
@@ -31,7 +34,10 @@ __all__ = [
     "SeriesRequest",
     "Served",
     "Signature",
+    "Source",
     "Subject",
+    "Tabled",
+    "Tables",
     "Terms",
     "Use",
     "Visitor",

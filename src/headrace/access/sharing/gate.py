@@ -96,11 +96,12 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tabled(msgspec.Struct, frozen=True, kw_only=True):
-    """A protected table and what it rests on. `left_out`: resources without a grant for aggregation in force;
-    `missing`: granted, but without a value."""
+    """A protected table and what it rests on: `contributors` figures under `grants`. `left_out`: resources
+    without a grant for aggregation in force; `missing`: granted, but without a value."""
 
     protected: Protected
     grants: tuple[str, ...]
+    contributors: int
     left_out: tuple[str, ...]
     missing: tuple[str, ...]
 
@@ -179,6 +180,7 @@ class Gate:
         return Tabled(
             protected=protected,
             grants=tuple(sorted({granted[s.resource].id for s in used})),
+            contributors=len(used),
             left_out=tuple(s.resource for s in sources if s.resource not in granted),
             missing=tuple(r for r in granted if r not in values),
         )

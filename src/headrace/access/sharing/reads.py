@@ -106,7 +106,7 @@ class Reads:
         chosen = sa.select(t.read).where(*_where(query, scope, side))
         chosen = chosen.order_by(t.read.c.sequence.desc()).limit(limit + 1)
         with self._records.read() as connection:
-            found = [msgspec.convert(dict(row._mapping), Read) for row in connection.execute(chosen)]
+            found = [_read(row) for row in connection.execute(chosen)]
         return found[:limit], found[limit - 1].sequence if len(found) > limit else None
 
     def summary(self, query: ReadQuery, scope: Scope, *, side: str = "owner") -> list[ReadSummary]:
@@ -189,13 +189,16 @@ def _act(read: Read, request: str, address: str) -> Act:
     )
 
 
+def _read(row: Any, prefix: str = "") -> Read:
+    return msgspec.convert({name: getattr(row, prefix + name) for name in Read.__struct_fields__}, Read)
+
+
 def _agree(row: Any) -> bool:
     """Whether a row says what its entry says."""
     if row.read_sequence is None:
         return False
-    values = {c.name: getattr(row, f"read_{c.name}") for c in t.read.c}
     try:
-        read = msgspec.convert(values, Read)
+        read = _read(row, "read_")
     except msgspec.ValidationError:
         return False
     entry = Entry(**{c.name: getattr(row, c.name) for c in audit_tables.CONTENT})
