@@ -28,7 +28,7 @@ function grouped(value: number, lang: string, digits: number, least = 0): string
     })
     formats.set(key, format)
   }
-  return format.format(value).replace(/^-/, '−')
+  return format.format(value).replace(/^-(?=.*[1-9])/, '−').replace(/^-/, '')
 }
 
 /** A count: 9,876 in full, then 1.23 万 / 12.3k, three figures kept. */
@@ -94,10 +94,12 @@ export function processValue(value: number | string, lang: string, low: number |
     return grouped(value, lang, 0)
   }
   const size = Math.abs(value)
-  if (size !== 0 && (size < 1e-4 || size >= 1e12)) return value.toExponential(3).replace('-', '−')
+  // within a range what is far below its steps is nothing; without one it may be all there is
+  const ranged = low !== null && high !== null && high > low
+  if (size >= 1e12 || (!ranged && size !== 0 && size < 1e-4)) return value.toExponential(3).replace('-', '−')
   const digits = decimals(low, high, value)
   // without a range the digits follow the value, and trailing zeros would promise what is not known
-  return grouped(value, lang, digits, low !== null && high !== null ? digits : 0)
+  return grouped(value, lang, digits, ranged ? digits : 0)
 }
 
 export function plain(value: number, lang: string, digits = 3): string {

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -139,7 +138,7 @@ _OS_REASONS = {
 
 def os_reason(error: OSError) -> Text:
     """Why the operating system refused, in both languages; its own words where the table has none."""
-    if isinstance(error, socket.gaierror):
+    if type(error).__name__ == "gaierror":  # the kernel does not import socket to name its class
         return both("os.name_unknown")
     code = _OS_REASONS.get(error.errno or 0)
     if code is not None:

@@ -114,9 +114,9 @@ MACHINE = Screen(
         Row((TagTable(title=Text(zh="实时数据", en="Live values")),)),
         Row(
             (
-                WriteControl(span=5, title=Text(zh="设定", en="Set values")),
+                WriteControl(span=4, title=Text(zh="设定", en="Set values")),
                 AlarmList(
-                    span=7,
+                    span=8,
                     title=Text(zh="本机报警", en="Alarms of this machine"),
                     query=Query("/alarms", params={"machine": "{machine}"}, topic="alarms"),
                     filters=("state",),
