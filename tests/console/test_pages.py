@@ -344,11 +344,17 @@ def test_list_exports_what_is_shown(open_page) -> None:
 def test_lost_stream_greys_the_values_and_comes_back(open_page) -> None:
     page = open_page("/machines/oven", faults=True, script=KEEP_STREAM)
     expect(page.get_by_test_id("link")).to_have_text("Live")
+    value = page.locator("[data-widget=tag-table] .live").first
+    expect(value).to_be_visible()  # the stream may well be live before there is a table to grey
     page.route("**/api/v1/stream*", lambda route: route.abort())
     page.evaluate("window.stream.close(), window.stream.dispatchEvent(new Event('error'))")
     expect(page.get_by_test_id("lost")).to_be_visible()
-    grey = page.evaluate("getComputedStyle(document.querySelector('.muted')).color")
-    expect(page.locator("[data-widget=tag-table] .live").first).to_have_css("color", grey)
+    grey = page.evaluate(
+        """() => { const probe = document.createElement('i'); document.body.append(probe)
+          probe.style.color = 'var(--text-3)'; const grey = getComputedStyle(probe).color
+          probe.remove(); return grey }"""
+    )
+    expect(value).to_have_css("color", grey)
     expect(page.get_by_role("button", name="Reconnect now")).to_be_visible()
     page.unroute("**/api/v1/stream*")
     # tries come after 1, 2, 4, 8, 15 s: the next may be that far away, and takes its time
