@@ -44,11 +44,16 @@ def bus_away(folder: Path, device: CountingDevice, seconds: float) -> None:
     node = RunningNode(write_node(folder, device.configuration()), folder / "data").start().wait_ready()
     try:
         wait_until(lambda: len(stored(node)) > 5, 20, "the first rows")
-        bus = psutil.Process(node.pid("bus"))
-        bus.suspend()  # a server that hangs is worse than one that is gone: connections stay open
-        time.sleep(seconds)
+        # A server that hangs is worse than one that is gone: its connections stay open. The supervisor starts
+        # it anew after a while; that one is made to hang as well.
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with contextlib.suppress(psutil.NoSuchProcess, OSError, ValueError):
+                psutil.Process(node.pid("bus")).suspend()
+            time.sleep(0.05)
         during = max(device.served)
-        bus.resume()
+        with contextlib.suppress(psutil.NoSuchProcess, OSError, ValueError):
+            psutil.Process(node.pid("bus")).resume()
         wait_until(lambda: max(stored(node)) >= during, 30, "live data")
         after = max(device.served)
         wait_until(lambda: holes(node, after) == [], 60 + seconds, "the backlog's arrival")
