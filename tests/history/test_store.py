@@ -270,7 +270,11 @@ def test_damage_inside_the_log_is_set_aside_and_read_again(
     path = log_path(root / "log", 1)
     data = bytearray(path.read_bytes())
     data[intact + 40] ^= 0xFF
+    assert fsck(root).ok
     path.write_bytes(data)
+    report = fsck(root)
+    assert not report.ok and [(f.file, f.code) for f in report.findings] == [(str(path), "history.fsck_log")]
+    assert report.findings[0].params["at"] == intact
     store = Store.open(root, clock=clock)
     assert store.position("DATA") == 1  # the bus still has 2 and 3: nothing was sealed
     assert [p.read_bytes() for p in (root / "damaged").iterdir()] == [bytes(data)]

@@ -18,7 +18,7 @@ from headrace.history import manifest as manifests
 from headrace.history._intervals import IntervalSet
 from headrace.history.files import TEMPORARY, checksum
 from headrace.history.lastvalues import LastTable
-from headrace.history.log import generations, log_path, read_log
+from headrace.history.log import CommitWord, generations, log_path, read_log
 from headrace.history.manifest import HOUR, MINUTE, RAW, FileInfo, Manifest
 from headrace.history.rollups import merge, rollup
 from headrace.history.segments import SegmentFile, SegmentMeta, column, order_of, sort_table
@@ -233,8 +233,10 @@ class _Check:
         return [int(tag) for tag in tags]
 
     def _log(self) -> int:
-        """Every frame of the log whole, but for a torn end of the newest generation."""
+        """Every frame of the log whole, but for a torn end of the newest generation beyond what the committed
+        word, read first, vouches for."""
         folder = self.root / "log"
+        generation, committed = _committed(folder)
         numbers = [n for n in generations(folder) if n >= self.manifest.log_from]
         points = 0
         for number in numbers:
@@ -242,7 +244,9 @@ class _Check:
             try:
                 found, end, size = read_log(path)
                 points += sum(len(decode(pa.py_buffer(one.payload))[1]) for one in found)
-                if end < size:
+                if number == generation and end < committed:
+                    self._found(path, "history.fsck_log", at=end, bytes=committed - end)
+                elif end < size:
                     place = self.notes if number == numbers[-1] else self.findings
                     place.append(Finding(str(path), "history.fsck_torn", {"bytes": size - end}))
             except FileNotFoundError:
@@ -303,3 +307,15 @@ def _alike(one: pa.Table, two: pa.Table) -> bool:
         return False
     first, second = (t.column("sum").fill_null(0).to_numpy() for t in (one, two))
     return bool(np.allclose(first, second, rtol=1e-9, atol=1e-300, equal_nan=True))
+
+
+def _committed(folder: Path) -> tuple[int, int]:
+    """Generation and length that were promised to be on disk; (0, 0) where no writer has been here."""
+    try:
+        word = CommitWord(folder, write=False)
+    except (OSError, ValueError):  # none, or an empty one
+        return 0, 0
+    try:
+        return word.get()
+    finally:
+        word.close()
