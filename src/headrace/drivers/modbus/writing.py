@@ -68,6 +68,8 @@ def _number(point: Point, place: Place, value: float) -> bytes:
             )
         return encode([raw], place.type, point.order).tobytes()
     least, most = range_
+    if not scaled and isinstance(value, float) and math.isfinite(value) and not value.is_integer():
+        raise InputError("modbus.write_needs_whole", value=value, type=place.type.value)
     whole = _whole(point, value, scaled)
     if whole is None or not least <= whole <= most:
         ends = sorted(b * point.scale + point.offset for b in range_) if scaled else range_
