@@ -127,6 +127,7 @@ _OS_REASONS = {
     errno.ENOENT: "os.missing",
     errno.EACCES: "os.forbidden",
     errno.EPERM: "os.forbidden",
+    errno.EEXIST: "os.exists",
     errno.EISDIR: "os.folder",
     errno.ENOTDIR: "os.not_folder",
     errno.ENOSPC: "os.full",
