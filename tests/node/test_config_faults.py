@@ -90,8 +90,8 @@ FAULTS: dict[str, tuple[str, str, str, str, str, str]] = {
         'port = "http"\n\n[bus]',
         "api.port",
         "config.wrong_type",
-        "int",
-        "int",
+        "whole number",
+        "整数",
     ),
     "out of range": (
         "port = 0\nmax_bytes",

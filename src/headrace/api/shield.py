@@ -117,9 +117,10 @@ class Shield:
         bearer = _bearer(headers.get("authorization", ""))
         address = client_address(scope)
         if bearer is not None:
-            if wait := self._brake.wait_s(address):
-                return too_many(lang, wait)
+            # the right token passes at any time: one misconfigured program must not lock the owner out
             if not self._gate.token_is(bearer):
+                if wait := self._brake.wait_s(address):
+                    return too_many(lang, wait)
                 self._brake.failed(address)
                 return document("api.wrong_token", 401, lang=lang)
             self._brake.passed(address)

@@ -19,6 +19,7 @@ import msgspec
 
 from headrace.kernel.clock import NS_PER_S
 from headrace.kernel.errors import ConfigError, Problem
+from headrace.kernel.messages import Text
 
 T = TypeVar("T")
 
@@ -242,10 +243,28 @@ def _problem(error: msgspec.ValidationError, value: Any, type_: type[Any], file:
         code = "config.not_name" if "[a-z0-9]" in what else "config.bad_form"
         return Problem(file, at, code, {"value": shown, "form": what.partition("regex ")[2]})
     if expected := re.match(r"Expected `(.+?)`, got `(.+?)`", what):
-        return Problem(
-            file, at, "config.wrong_type", {"expected": expected[1], "found": expected[2], "value": shown}
-        )
+        words = {"expected": _type_words(expected[1]), "found": _type_words(expected[2])}
+        return Problem(file, at, "config.wrong_type", {**words, "value": shown})
     return Problem(file, at, "config.bad_value", {"value": shown, "reason": what})
+
+
+_TYPES = {
+    "str": Text("文本", "a text"),
+    "int": Text("整数", "a whole number"),
+    "float": Text("数", "a number"),
+    "bool": Text("true 或 false", "true or false"),
+    "array": Text("数组", "an array"),
+    "object": Text("表", "a table"),
+    "datetime": Text("日期时间", "a date and time"),
+}
+
+
+def _type_words(names: str) -> Text:
+    """msgspec's names of types ("int | float") in a reader's words."""
+    words = [_TYPES[n] for n in names.split(" | ") if n in _TYPES]
+    if not words:
+        return Text(names, names)
+    return Text("或".join(w.zh for w in words), " or ".join(w.en for w in words))
 
 
 def _unknown(file: str, at: str, field: str, known: Iterable[str]) -> Problem:
