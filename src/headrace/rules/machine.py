@@ -16,6 +16,7 @@ import enum
 import msgspec
 
 from headrace.kernel.errors import Conflict, InputError
+from headrace.kernel.messages import Text
 
 
 class State(enum.StrEnum):
@@ -24,6 +25,15 @@ class State(enum.StrEnum):
     ACTIVE_ACK = "active-ack"
     CLEARED_UNACK = "cleared-unack"
     SHELVED = "shelved"
+
+
+_WORDS = {
+    State.NORMAL: Text("正常", "normal"),
+    State.ACTIVE_UNACK: Text("活动、待确认", "active and not acknowledged"),
+    State.ACTIVE_ACK: Text("活动、已确认", "active and acknowledged"),
+    State.CLEARED_UNACK: Text("已恢复、待确认", "cleared and not acknowledged"),
+    State.SHELVED: Text("已搁置", "shelved"),
+}
 
 
 class Cause(enum.StrEnum):
@@ -128,7 +138,7 @@ def acknowledge(status: Status, time: int) -> Moved:
     """Raises Conflict (`alarm.nothing_to_acknowledge`) unless the state is an unacknowledged one."""
     after = _ACKNOWLEDGED.get(status.state)
     if after is None:
-        raise Conflict("alarm.nothing_to_acknowledge", state=status.state.value)
+        raise Conflict("alarm.nothing_to_acknowledge", state=_WORDS[status.state])
     status, move = _moved(status, after, time, Cause.ACKNOWLEDGE)
     return status, (move,)
 
@@ -144,7 +154,7 @@ def shelve(status: Status, time: int, until: int) -> Moved:
 def unshelve(status: Status, time: int) -> Moved:
     """Back to normal, or to active and unacknowledged where the condition holds. Raises Conflict."""
     if status.state is not State.SHELVED:
-        raise Conflict("alarm.not_shelved", state=status.state.value)
+        raise Conflict("alarm.not_shelved", state=_WORDS[status.state])
     status, move = _unshelved(status, time, Cause.UNSHELVE)
     return status, (move,)
 
