@@ -168,7 +168,7 @@ async def test_an_alarm_comes_is_acknowledged_and_goes(plant: Plant) -> None:
     reply = await plant.request(op="acknowledge", alarm="oven-hot", by="ann", note="seen")
     assert reply["state"] == "active-ack" and reply["acknowledged_by"] == "ann" and reply["note"] == "seen"
     again = await plant.request(op="acknowledge", alarm="oven-hot", by="ann")
-    state = {"zh": "活动、已确认", "en": "active and acknowledged"}
+    state = {"zh": "活动，已确认", "en": "active and acknowledged"}
     assert again == {"error": {"code": "alarm.nothing_to_acknowledge", "params": {"state": state}}}
 
     await plant.send(Kind.F64, 1, [219.0, 217.9], [2, 3])  # within the hysteresis, then below it

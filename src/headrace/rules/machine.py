@@ -29,9 +29,9 @@ class State(enum.StrEnum):
 
 _WORDS = {
     State.NORMAL: Text("正常", "normal"),
-    State.ACTIVE_UNACK: Text("活动、待确认", "active and not acknowledged"),
-    State.ACTIVE_ACK: Text("活动、已确认", "active and acknowledged"),
-    State.CLEARED_UNACK: Text("已恢复、待确认", "cleared and not acknowledged"),
+    State.ACTIVE_UNACK: Text("活动，待确认", "active and not acknowledged"),
+    State.ACTIVE_ACK: Text("活动，已确认", "active and acknowledged"),
+    State.CLEARED_UNACK: Text("已恢复，待确认", "cleared and not acknowledged"),
     State.SHELVED: Text("已搁置", "shelved"),
 }
 
