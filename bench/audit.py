@@ -2,7 +2,7 @@
 
     python bench/audit.py [--quick] [--json] [--entries N]
 
-The limit in the same run is SQLite itself: the same rows in the same batches into a plain table, without a chain.
+The limit in the same run is SQLite itself: the same rows in the same batches, without a chain.
 """
 
 from __future__ import annotations
