@@ -9,6 +9,7 @@ byte could be trusted. A device that pipelining overruns is noticed by its time-
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from typing import Final, Protocol
 
 import msgspec
@@ -57,7 +58,7 @@ class Counters(msgspec.Struct):
     reconnects: int = 0
 
 
-class Engine(asyncio.Protocol):
+class Engine(asyncio.Protocol, ABC):
     """Common to both framings: one exchange at a time, its end, time-outs, and the loss of the connection."""
 
     def __init__(self, clock: Clock, timeout_s: float, counters: Counters) -> None:
@@ -131,8 +132,9 @@ class Engine(asyncio.Protocol):
     def _number(self, count: int) -> int:
         return 0
 
+    @abstractmethod
     def _begin(self, parallel: int) -> None:
-        raise NotImplementedError
+        """Send the exchange's first requests, up to `parallel` at once."""
 
     def _abort(self, reason: Text) -> None:
         """End the connection from this side. The wire reports connection_lost later."""

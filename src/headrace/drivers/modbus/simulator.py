@@ -15,6 +15,7 @@ import asyncio
 import os
 import random
 import tty
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -219,7 +220,7 @@ class Simulator:
         return self._chance.randbytes(size)
 
 
-class _Link(asyncio.Protocol):
+class _Link(asyncio.Protocol, ABC):
     """One client: cuts the stream into requests, and sends the answers in their order."""
 
     def __init__(self, simulator: Simulator) -> None:
@@ -243,11 +244,13 @@ class _Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    @abstractmethod
     def no_unit(self, pdu: bytes) -> bytes | None:
-        raise NotImplementedError
+        """The reply PDU to a request for a unit that is not here; None: silence."""
 
+    @abstractmethod
     def frame(self, transaction: int, unit: int, pdu: bytes) -> bytes:
-        raise NotImplementedError
+        """The PDU as it goes over this line."""
 
     def take(self, transaction: int, unit: int, pdu: bytes, out: list[bytes]) -> None:
         """Handle one request: the answer goes to `out`, or is sent later, or never."""
