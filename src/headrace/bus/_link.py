@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 
 _RECONNECT_S = 0.25
 _PING_S = 20
+_FLUSH_S = 5
 _PENDING_LIMIT = 64 << 20  # bytes of unread live messages per subscription before nats-py drops
 
 Callback = Callable[[Msg], Awaitable[None]]
@@ -79,7 +80,9 @@ class Link:
         refused: asyncio.Future[Any] = self._refused  # nats-py would try the same password for ever
         try:
             await asyncio.wait({connecting, refused}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-            if not connecting.done():
+            if refused.done():  # what nats-py says of the connection after the refusal tells less
+                raise BusUnavailable("bus.denied", url=self.url)
+            if not connecting.done() or isinstance(connecting.exception(), nats.errors.Error):
                 raise self._unreachable()
             connecting.result()
         finally:
@@ -147,6 +150,8 @@ class Link:
         client = Client()
         try:
             await client.connect(**self._options)
+            # a server that refuses the user may say so only after nats-py takes the connection for made
+            await client.flush(_FLUSH_S)
         except BaseException:
             await client.close()
             raise
